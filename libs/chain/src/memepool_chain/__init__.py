@@ -1,0 +1,1 @@
+"""BSV as bytes and wire formats."""

@@ -1,0 +1,1 @@
+"""Mechanism shared by all services; knows no word of the domain."""
