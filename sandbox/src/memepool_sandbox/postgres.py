@@ -78,8 +78,14 @@ def start_postgres(data_dir: Path, *, fsync: bool = True) -> Iterator[PostgresSe
                 stop(process)
 
 
-def provision(server: PostgresServer, service: str, *, database: str | None = None) -> None:
-    """Give `service` its database and its two roles; harmless when they exist.
+def provision(
+    server: PostgresServer,
+    service: str,
+    *,
+    database: str | None = None,
+    template: str = "template0",
+) -> None:
+    """Give `service` its two roles and its database, called like it; harmless when they exist.
 
     `<service>_owner` owns the database and runs the migrations. `<service>_app` may connect and use
     the schema, and has nothing else but what migrations grant. PUBLIC has nothing.
@@ -100,8 +106,8 @@ def provision(server: PostgresServer, service: str, *, database: str | None = No
                 secret = sql.SQL("alter role {} password {}")
                 admin.execute(secret.format(sql.Identifier(role), sql.Literal(password)))
         if admin.execute("select 1 from pg_database where datname = %s", [name]).fetchone() is None:
-            create = sql.SQL("create database {} owner {} template template0")
-            admin.execute(create.format(sql.Identifier(name), sql.Identifier(owner)))
+            create = sql.SQL("create database {} owner {} template {}")
+            admin.execute(create.format(*map(sql.Identifier, (name, owner, template))))
         close = sql.SQL("revoke all on database {} from public")
         admin.execute(close.format(sql.Identifier(name)))
         connect = sql.SQL("grant connect on database {} to {}")

@@ -1,0 +1,119 @@
+"""Fixtures of the whole suite: a real PostgreSQL, and a fresh database for each test that asks.
+
+The server is one from the wheel per test process, or `MEMEPOOL_TEST_POSTGRES`, a superuser's
+address. A service's migrations run once per process, into a template that each database copies.
+"""
+
+import itertools
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from psycopg import sql
+from pydantic import SecretStr
+
+from memepool_common.db import Database
+from memepool_common.migrations import migrate
+from memepool_common.settings import DatabaseSettings
+from memepool_sandbox.postgres import PostgresServer, provision, start_postgres
+
+CONNECTIONS_PER_TEST_DATABASE = 5
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests under a `unit` folder have no network at all, not even this machine's own."""
+    for item in items:
+        if "unit" in Path(item.path).parts:
+            item.add_marker(pytest.mark.disable_socket)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A running server; what survives a crash of the machine is not asked of it."""
+    given = os.environ.get("MEMEPOOL_TEST_POSTGRES")
+    if given:
+        yield PostgresServer.at(given)
+    else:
+        with start_postgres(tmp_path_factory.mktemp("postgres"), fsync=False) as server:
+            yield server
+
+
+class _Databases:
+    """Makes databases for services by copying migrated templates, and drops them all."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+        self._prefix = secrets.token_hex(4)  # several test processes may share a server
+        self._numbers = itertools.count()
+        self._templates: dict[tuple[str, str], str] = {}
+        self.made: list[str] = []
+
+    def make(self, service: str, package: str) -> DatabaseSettings:
+        template = self._templates.get((service, package))
+        if template is None:
+            template = self._provision(service, "template0")
+            migrate(package, self._server.url(template, f"{service}_owner"), f"{service}_app")
+            self._templates[service, package] = template
+        name = self._provision(service, template)
+        return DatabaseSettings(
+            url=SecretStr(self._server.url(name, f"{service}_app")),
+            owner_url=SecretStr(self._server.url(name, f"{service}_owner")),
+            app_role=f"{service}_app",
+            pool_size=CONNECTIONS_PER_TEST_DATABASE,
+        )
+
+    def _provision(self, service: str, template: str) -> str:
+        name = f"test_{self._prefix}_{service}_{next(self._numbers)}"
+        provision(self._server, service, database=name, template=template)
+        self.made.append(name)
+        return name
+
+    def drop(self, names: list[str]) -> None:
+        with self._server.administer() as admin:
+            for name in names:
+                statement = sql.SQL("drop database {} with (force)")
+                admin.execute(statement.format(sql.Identifier(name)))
+                self.made.remove(name)
+
+
+@pytest.fixture(scope="session")
+def _databases(postgres_server: PostgresServer) -> Iterator[_Databases]:
+    databases = _Databases(postgres_server)
+    yield databases
+    databases.drop(list(databases.made))
+
+
+@pytest.fixture
+def database_settings_for(_databases: _Databases) -> Iterator[Callable[..., DatabaseSettings]]:
+    """`database_settings_for("auth")`: settings of a fresh, migrated database with both roles.
+
+    `package` names whose migrations run, where it is not `memepool_<service>`. Dropped afterwards.
+    """
+    made: list[str] = []
+
+    def make(service: str, package: str | None = None) -> DatabaseSettings:
+        settings = _databases.make(service, package or f"memepool_{service}")
+        made.append(_databases.made[-1])
+        return settings
+
+    yield make
+    _databases.drop(made)
+
+
+@pytest_asyncio.fixture
+async def database_for(
+    database_settings_for: Callable[..., DatabaseSettings],
+) -> AsyncIterator[Callable[..., Awaitable[Database]]]:
+    """`await database_for("auth")`: such a database, open as the application role."""
+    async with AsyncExitStack() as stack:
+
+        async def open_database(service: str, package: str | None = None) -> Database:
+            database = Database.connect(database_settings_for(service, package))
+            stack.push_async_callback(database.close)
+            return database
+
+        yield open_database
