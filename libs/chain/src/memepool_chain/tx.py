@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from memepool_chain.hashing import display_hex, internal_bytes, sha256d
-from memepool_chain.varint import Reader, EncodingError, encode_varint
+from memepool_chain.varint import EncodingError, Reader, encode_varint
 
 SATOSHIS_MAX = 21_000_000 * 100_000_000
 TX_SIZE_BYTES_MAX = 10_000_000  # what nodes relay by default; consensus allows more
