@@ -1,0 +1,190 @@
+"""Consumers: a batch of events, their inbox rows and their effects in one transaction, then ack.
+
+Duplicates are dropped before the handler sees them. A batch that fails is split until the poison
+stands alone; it alone is retried and at last put aside. Lost infrastructure pauses the consumer
+and rejects nothing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import structlog
+from opentelemetry import trace
+from sqlalchemy import text
+
+from memepool_common import telemetry
+from memepool_common.db import Database, Session
+from memepool_common.events.bus import Bus, Delivery, Inlet
+from memepool_common.events.envelope import Event, NotAnEventError, from_message
+from memepool_common.events.errors import RetryLater, is_infrastructure
+
+RECEIVE_TIMEOUT_S = 1.0
+PAUSE_S_MAX = 10.0
+NOT_YET_ATTEMPTS_MAX = 50
+LINKS_MAX = 32
+log = structlog.get_logger(__name__)
+tracer = trace.get_tracer("memepool.events")
+
+Handler = Callable[[Session, Sequence[Event]], Awaitable[None]]
+
+# Sorted, so that two replicas given the same events lock them in the same order.
+_RECORD_SQL = text(
+    "insert into inbox (consumer, event_id)"
+    " select :consumer, id from unnest(cast(:ids as uuid[])) as id order by id"
+    " on conflict do nothing returning event_id"
+)
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """What a service consumes from one durable queue.
+
+    Attributes:
+        queue: its name, `<service>.<purpose>`.
+        handlers: by event type; each gets fresh events of its type in the order of arrival.
+        batch_max: events handled in one transaction at the most.
+        retry_delays_s: waits before each further attempt at an event that fails by itself;
+            after the last one it is dead-lettered.
+    """
+
+    queue: str
+    handlers: Mapping[str, Handler]
+    batch_max: int = 256
+    retry_delays_s: tuple[float, ...] = (1, 5, 30, 120)
+
+    @property
+    def routing_keys(self) -> list[str]:
+        """The bindings that the queue needs."""
+        return sorted(name.removeprefix("memepool.") for name in self.handlers)
+
+
+async def run_consumer(
+    database: Database, bus: Bus, subscription: Subscription, stopping: asyncio.Event
+) -> None:
+    """Consume until `stopping` is set; what is in flight then is finished first."""
+    consumer = _Consumer(database, subscription, stopping)
+    while not stopping.is_set():
+        try:
+            async with bus.subscribe(subscription.queue) as inlet:
+                while not stopping.is_set():
+                    received = await inlet.receive(subscription.batch_max, RECEIVE_TIMEOUT_S)
+                    if received:
+                        await consumer.work(inlet, received)
+        except Exception as error:
+            if not is_infrastructure(error):
+                telemetry.TASK_FAILURES.labels(subscription.queue).inc()
+                log.exception("consumer_failed", queue=subscription.queue)
+            await _pause(stopping, RECEIVE_TIMEOUT_S)
+
+
+class _Consumer:
+    def __init__(
+        self, database: Database, subscription: Subscription, stopping: asyncio.Event
+    ) -> None:
+        self.database = database
+        self.subscription = subscription
+        self.stopping = stopping
+
+    async def work(self, inlet: Inlet, deliveries: Sequence[Delivery]) -> None:
+        """Settle every delivery, or none when we stop while infrastructure is away."""
+        parsed: list[tuple[Delivery, Event]] = []
+        for delivery in deliveries:
+            try:
+                parsed.append((delivery, from_message(delivery.message)))
+            except NotAnEventError as error:
+                await self._dead_letter(inlet, delivery, f"not an event: {error}")
+        if parsed:
+            await self._settle(inlet, parsed)
+
+    async def _settle(self, inlet: Inlet, batch: Sequence[tuple[Delivery, Event]]) -> None:
+        try:
+            if not await self._handle_or_pause([event for _, event in batch]):
+                return
+        except Exception as error:  # noqa: BLE001 - the poison is singled out and kept
+            if len(batch) == 1:
+                await self._fail(inlet, batch[0][0], error)
+                return
+            middle = len(batch) // 2
+            await self._settle(inlet, batch[:middle])
+            await self._settle(inlet, batch[middle:])
+            return
+        await inlet.ack([delivery for delivery, _ in batch])
+        telemetry.CONSUMED.labels(self.subscription.queue, "done").inc(len(batch))
+
+    async def _handle_or_pause(self, events: Sequence[Event]) -> bool:
+        """Handle the batch, waiting while infrastructure is away. False: told to stop."""
+        paused = telemetry.CONSUMER_PAUSED.labels(self.subscription.queue)
+        pause_s = 0.1
+        while True:
+            try:
+                await self._handle(events)
+            except Exception as error:
+                if not is_infrastructure(error):
+                    raise
+                log.warning("consumer_paused", queue=self.subscription.queue, error=repr(error))
+                paused.set(1)
+                if self.stopping.is_set():
+                    return False
+                await _pause(self.stopping, pause_s)
+                pause_s = min(pause_s * 2, PAUSE_S_MAX)
+            else:
+                paused.set(0)
+                return True
+
+    async def _handle(self, events: Sequence[Event]) -> None:
+        queue = self.subscription.queue
+        links = [telemetry.span_link(event.traceparent) for event in events[1:LINKS_MAX]]
+        with tracer.start_as_current_span(
+            f"consume {queue}",
+            context=telemetry.remote_context(events[0].traceparent),
+            kind=trace.SpanKind.CONSUMER,
+            links=links,
+            record_exception=False,
+        ):
+            async with self.database.transaction() as session:
+                ids = [event.id for event in events]
+                recorded = await session.execute(_RECORD_SQL, {"consumer": queue, "ids": ids})
+                unseen = set(recorded.scalars())
+                once = {event.id: event for event in reversed(events) if event.id in unseen}
+                fresh = list(reversed(once.values()))
+                for event_type, run in groupby(fresh, key=lambda event: event.type):
+                    handler = self.subscription.handlers.get(event_type)
+                    if handler is not None:
+                        await handler(session, list(run))
+
+    async def _fail(self, inlet: Inlet, delivery: Delivery, error: Exception) -> None:
+        queue = self.subscription.queue
+        delays_s = self.subscription.retry_delays_s
+        if isinstance(error, RetryLater) and delivery.attempts < NOT_YET_ATTEMPTS_MAX:
+            telemetry.CONSUMED.labels(queue, "not_yet").inc()
+            await inlet.retry(delivery, error.delay_s)
+        elif not isinstance(error, RetryLater) and delivery.attempts < len(delays_s):
+            telemetry.CONSUMED.labels(queue, "retried").inc()
+            log.warning(
+                "event_failed", queue=queue, event=str(delivery.message.id), error=repr(error)
+            )
+            await inlet.retry(delivery, delays_s[delivery.attempts])
+        else:
+            await self._dead_letter(inlet, delivery, repr(error))
+
+    async def _dead_letter(self, inlet: Inlet, delivery: Delivery, reason: str) -> None:
+        queue = self.subscription.queue
+        telemetry.CONSUMED.labels(queue, "dead_lettered").inc()
+        log.error(
+            "event_dead_lettered",
+            queue=queue,
+            event=str(delivery.message.id),
+            type=delivery.message.routing_key,
+            reason=reason[:500],
+        )
+        await inlet.dead_letter(delivery, reason[:500])
+
+
+async def _pause(stopping: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
+    except TimeoutError:
+        return

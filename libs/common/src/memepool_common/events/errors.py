@@ -1,0 +1,30 @@
+"""What a failure while handling events means."""
+
+import psycopg
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+# Class 08: connection; 53: resources; 57P: operator intervention; 40: rollback, try again;
+# 55P03: lock not available. (PostgreSQL, appendix A.)
+_PASSING_SQLSTATES = ("08", "53", "57P", "40", "55P03")
+
+
+class RetryLater(Exception):  # noqa: N818 - an instruction, not a fault
+    """A handler's "not yet": deliver this event again after a while."""
+
+    def __init__(self, reason: str, delay_s: float = 1.0) -> None:
+        super().__init__(reason)
+        self.delay_s = delay_s
+
+
+def is_infrastructure(error: BaseException) -> bool:
+    """Whether infrastructure was lost, so that the same work may succeed later unchanged."""
+    if isinstance(error, PoolTimeoutError | ConnectionError | TimeoutError | InterfaceError):
+        return True
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or is_infrastructure(error.orig or ValueError())
+    if isinstance(error, psycopg.Error):
+        if error.sqlstate is None:
+            return isinstance(error, psycopg.OperationalError)
+        return error.sqlstate.startswith(_PASSING_SQLSTATES)
+    return False

@@ -1,0 +1,1 @@
+"""HTTP: the application frame, problems, models, dependencies."""
