@@ -161,7 +161,7 @@ def _install() -> None:
     them: slower, and just the same bytes, since every one of them must have its locked hash.
     """
     python = str(VENV_BIN / "python")
-    pip = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "-qq", "install"]
     pip += ["--require-hashes", "--no-deps", "--only-binary", ":all:"]
     hint = "could not install the packages: is the package registry reachable?"
     with tempfile.NamedTemporaryFile("w", suffix=".lock") as uv_alone:
