@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import jwt
@@ -25,6 +26,7 @@ class TestIssuer:
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self.state = AuthState(stale_after_s=3600)
+        self.snapshot: dict[str, Any] = {}
         self.end()
 
     @property
@@ -41,7 +43,13 @@ class TestIssuer:
         headers = {"kid": KEY_ID, "typ": SNAPSHOT_TYPE}
         jwk = json.loads(ECAlgorithm.to_jwk(self._key.public_key())) | {"kid": KEY_ID}
         ended = jwt.encode(claims, self._key, ALGORITHM, headers=headers)
-        self.state.replace({"keys": {"keys": [jwk]}, "ended": ended})
+        self.snapshot = {"keys": {"keys": [jwk]}, "ended": ended}
+        self.state.replace(self.snapshot)
+
+    @property
+    def etag(self) -> str:
+        """Changes with every snapshot: no two ES256 signatures are alike."""
+        return f'"{self.snapshot["ended"].rpartition(".")[2]}"'
 
     def principal(
         self, role: str = "viewer", *, user_id: UUID | None = None, wallet: str | None = None

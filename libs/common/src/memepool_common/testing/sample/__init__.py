@@ -1,0 +1,1 @@
+"""The smallest service there can be: the common tables, and one table of effects."""
