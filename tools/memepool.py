@@ -85,15 +85,21 @@ def lint(_rest: list[str]) -> int:
 
 def lock(rest: list[str]) -> int:
     """Resolve all members and the tools together, for every supported machine and Python."""
-    members = [str(path.relative_to(ROOT)) for path in _descriptions()]
-    own = [re.search(r'^name = "(.+)"', (ROOT / m).read_text(), re.MULTILINE) for m in members]
-    options = ["--universal", "--python-version", ".".join(map(str, OLDEST)), "--generate-hashes"]
-    options += ["--only-binary", ":all:", "--group", "pyproject.toml:dev", "--quiet"]
-    options += ["--no-emit-index-url", "--no-emit-find-links"]
-    options += ["--custom-compile-command", "make lock"]
-    for name in filter(None, own):
-        options += ["--no-emit-package", name.group(1)]
-    return _step("uv", "pip", "compile", *options, *rest, *members, "--output-file", str(LOCK))
+    return _step("uv", *compile_arguments(LOCK), *rest)
+
+
+def compile_arguments(output: Path) -> list[str]:
+    """What uv is told, to write a lock file without any address in it."""
+    arguments = ["pip", "compile", "--universal", "--python-version", ".".join(map(str, OLDEST))]
+    arguments += ["--generate-hashes", "--only-binary", ":all:", "--quiet", "--no-config"]
+    arguments += ["--no-emit-index-url", "--no-emit-find-links"]
+    arguments += ["--custom-compile-command", "make lock", "--output-file", str(output)]
+    arguments += ["--group", "pyproject.toml:dev"]
+    for path in _descriptions():
+        name = re.search(r'^name = "(.+)"', path.read_text(), re.MULTILINE)
+        arguments += ["--no-emit-package", name.group(1)] if name else []
+        arguments.append(str(path.relative_to(ROOT)))
+    return arguments
 
 
 def clean(_rest: list[str]) -> int:
