@@ -1,6 +1,7 @@
 """Bring a checkpoint from an untrusted source: its headers must lead to a hash that is trusted."""
 
 from memepool_chain.difficulty import ancestors_needed
+from memepool_chain.header import Header
 from memepool_chain.headerstore import Checkpoint
 from memepool_chain.network import Network
 from memepool_chain.whatsonchain import WhatsOnChain
@@ -14,7 +15,7 @@ async def fetch_checkpoint(
     Each header names the hash of the one before, so the one trusted hash vouches for all.
     Raises WhatsOnChainError.
     """
-    headers = []
+    headers: list[Header] = []
     wanted = block_hash
     while len(headers) < min(ancestors_needed(network), height + 1):
         header = (await source.header(wanted)).header
