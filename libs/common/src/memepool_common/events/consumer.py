@@ -163,7 +163,7 @@ class _Consumer:
         elif not isinstance(error, RetryLater) and delivery.attempts < len(delays_s):
             telemetry.CONSUMED.labels(queue, "retried").inc()
             log.warning(
-                "event_failed", queue=queue, event=str(delivery.message.id), error=repr(error)
+                "event_failed", queue=queue, event_id=str(delivery.message.id), error=repr(error)
             )
             await inlet.retry(delivery, delays_s[delivery.attempts])
         else:
@@ -175,7 +175,7 @@ class _Consumer:
         log.error(
             "event_dead_lettered",
             queue=queue,
-            event=str(delivery.message.id),
+            event_id=str(delivery.message.id),
             type=delivery.message.routing_key,
             reason=reason[:500],
         )

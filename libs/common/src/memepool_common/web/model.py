@@ -36,7 +36,7 @@ class WireModel(BaseModel):
 
 
 class RequestModel(WireModel):
-    """The body of a request. Text may not hold NUL, which no database column can store."""
+    """The body of a request. Text that no database column can store is refused."""
 
     @field_validator("*", mode="after")
     @classmethod
@@ -51,13 +51,23 @@ class MoneyModel(RequestModel):
 
 
 def storable(value: Any) -> Any:
-    """The value itself; raises ValueError when text in it holds NUL."""
-    if isinstance(value, str) and "\x00" in value:
-        raise ValueError("text may not hold the NUL character")
-    if isinstance(value, list | tuple):
+    """The value itself; raises ValueError when it holds text that no database column can."""
+    if isinstance(value, str):
+        if "\x00" in value:
+            raise ValueError("text may not hold the NUL character")
+        if not value.isascii():
+            _encodable(value)
+    elif isinstance(value, list | tuple):
         for item in value:
             storable(item)
     return value
+
+
+def _encodable(value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("text may not hold lone surrogates") from error
 
 
 QueryText = Annotated[str, AfterValidator(storable)]
