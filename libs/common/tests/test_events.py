@@ -38,7 +38,7 @@ async def leave_effect(session: Session, events: Sequence[Event]) -> None:
 
 
 def subscription(handler: object = leave_effect, **options: object) -> Subscription:
-    return Subscription("sample.things", {THING_HAPPENED: handler}, **options)  # type: ignore[arg-type, dict-item] - test doubles
+    return Subscription("sample.things", {THING_HAPPENED: handler}, **options)  # type: ignore[arg-type, dict-item]  # test doubles
 
 
 @contextlib.asynccontextmanager
@@ -173,7 +173,7 @@ async def test_a_crash_between_commit_and_ack_repeats_no_effect(
     stopping = asyncio.Event()
     relay = asyncio.create_task(run_relay(database, bus, "/sample", stopping))
     with pytest.raises(SystemExit):
-        await run_consumer(database, _CrashingBus(), consumer, stopping)  # type: ignore[arg-type] - a test double
+        await run_consumer(database, _CrashingBus(), consumer, stopping)  # type: ignore[arg-type]  # a test double
     assert await effects() == ["a"]
     finishing = asyncio.create_task(run_consumer(database, bus, consumer, stopping))
     await drain(bus_database, database)

@@ -129,7 +129,7 @@ def check_problem(answer: httpx.Response, status: int, code: str) -> dict[str, A
 
 async def effects(database: Database) -> int:
     async with database.read() as session:
-        return (await session.execute(text("select count(*) from effect"))).scalar_one()
+        return int((await session.execute(text("select count(*) from effect"))).scalar_one())
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ async def test_a_failed_commit_is_no_success(client: httpx.AsyncClient, database
         )
     engine.dispose()
     issuer = TestIssuer()
-    client._transport.app.state.tokens = issuer.verifier  # type: ignore[attr-defined] - the app under test
+    client._transport.app.state.tokens = issuer.verifier  # type: ignore[attr-defined]  # the app under test
     answer = await client.post(
         "/payments", json={"amount": 5}, headers=issuer.headers(issuer.principal())
     )

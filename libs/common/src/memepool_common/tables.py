@@ -1,6 +1,7 @@
 """The tables that every service has: outbox, inbox, audit log, idempotency keys."""
 
-from alembic.operations import Operations
+from typing import Any, Protocol
+
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -133,6 +134,18 @@ _COMMON_GRANTS = {
     "audit_log": "select, insert",
     "idempotency_key": "select, insert, delete",
 }
+
+
+class Operations(Protocol):
+    """What we need of `alembic.op`."""
+
+    def execute(self, sqltext: str) -> None:
+        """Run a statement."""
+        ...
+
+    def get_context(self) -> Any:
+        """The migration under way."""
+        ...
 
 
 def grant(op: Operations, table: str, rights: str) -> None:
