@@ -12,7 +12,7 @@ from memepool_chain.varint import encode_varint
 
 ALL_FORKID: Final = 0x41
 FEE_RATE_SATS_PER_KB_MAX: Final = 1_000
-_NONE, _SINGLE, _FORKID, _ANYONE_CAN_PAY = 0x02, 0x03, 0x40, 0x80
+_NONE, _SINGLE, _CHRONICLE, _FORKID, _ANYONE_CAN_PAY = 0x02, 0x03, 0x20, 0x40, 0x80
 # push + DER of at most 71 bytes + sighash type, push + compressed key
 _UNLOCKING_SCRIPT_SIZE_MAX = 1 + 71 + 1 + 1 + 33
 _DATA_PREFIX = b"\x00\x6a"  # OP_FALSE OP_RETURN: carries data and may carry no satoshis
@@ -43,10 +43,11 @@ def sighash_forkid(
 ) -> bytes:
     """Return the 32 bytes that input `index` signs (BIP-143's digest with FORKID).
 
-    Raises ValueError for a type without FORKID, IndexError for an input that does not exist.
+    Raises ValueError for a type without FORKID or with Chronicle's 0x20, which both stand for the
+    older digest, and IndexError for an input that does not exist.
     """
-    if not sighash_type & _FORKID:
-        raise ValueError("the sighash type lacks FORKID")
+    if sighash_type & (_FORKID | _CHRONICLE) != _FORKID:
+        raise ValueError("the sighash type does not stand for the FORKID digest")
     tx_in = tx.inputs[index]
     base = sighash_type & 0x1F
     anyone_can_pay = bool(sighash_type & _ANYONE_CAN_PAY)
