@@ -7,10 +7,12 @@ address. A service's migrations run once per process, into a template that each 
 import itertools
 import os
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import hypothesis
 import pytest
 import pytest_asyncio
 from psycopg import sql
@@ -22,6 +24,10 @@ from memepool_common.settings import DatabaseSettings
 from memepool_sandbox.postgres import PostgresServer, provision, start_postgres
 
 CONNECTIONS_PER_TEST_DATABASE = 5
+
+# No deadline: a slow machine is not a bug. In CI the same examples each time, elsewhere new ones.
+hypothesis.settings.register_profile("memepool", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("memepool")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,8 +44,10 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
     if given:
         yield PostgresServer.at(given)
     else:
-        with start_postgres(tmp_path_factory.mktemp("postgres"), fsync=False) as server:
+        folder = tmp_path_factory.mktemp("postgres")
+        with start_postgres(folder, fsync=False) as server:
             yield server
+        shutil.rmtree(folder)
 
 
 class _Databases:

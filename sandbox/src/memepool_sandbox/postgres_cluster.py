@@ -83,6 +83,7 @@ class Cluster:
             "port": "5432",
             "max_connections": "200",
             "shared_buffers": "64MB",
+            "max_wal_size": "256MB",
             "jit": "off",
             "timezone": "UTC",
             "log_timezone": "UTC",
