@@ -1,0 +1,1 @@
+"""WhatsOnChain's wire format in front of the simulated node, with its quirks."""
