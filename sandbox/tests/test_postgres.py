@@ -1,8 +1,10 @@
+import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -80,23 +82,45 @@ def test_a_cluster_in_use_is_refused_and_left_running(tmp_path: Path) -> None:
             assert admin.execute("select 1").fetchone() == (1,)
 
 
-def test_committed_rows_survive_a_killed_launcher_whose_server_lives_on(tmp_path: Path) -> None:
-    launcher = subprocess.Popen(
+@pytest.fixture
+def killable(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A launcher in a process of its own, with the address of its server on `tmp_path`."""
+    with subprocess.Popen(
         [sys.executable, "-c", LAUNCHER, str(tmp_path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-    )
-    with launcher:
+    ) as launcher:
         assert launcher.stdout is not None
-        url = launcher.stdout.readline().strip()
-        with connect(url) as left_behind:
-            left_behind.execute("create table kept (id int)")
-            launcher.send_signal(signal.SIGKILL)
-            launcher.wait(10)
-            left_behind.execute("insert into kept values (7)")
+        yield launcher, launcher.stdout.readline().strip()
+
+
+def test_committed_rows_survive_a_killed_launcher_whose_server_lives_on(
+    tmp_path: Path, killable: tuple[subprocess.Popen[str], str]
+) -> None:
+    launcher, url = killable
+    with connect(url) as left_behind:
+        left_behind.execute("create table kept (id int)")
+        launcher.kill()
+        launcher.wait(10)
+        left_behind.execute("insert into kept values (7)")
     with start_postgres(tmp_path) as running, connect(running.superuser_url()) as admin:
         assert admin.execute("select id from kept").fetchall() == [(7,)]
+
+
+def test_committed_rows_survive_when_all_is_killed_and_a_query_runs_on(
+    tmp_path: Path, killable: tuple[subprocess.Popen[str], str]
+) -> None:
+    launcher, url = killable
+    postmaster = int((tmp_path / "cluster" / "postmaster.pid").read_text().split()[0])
+    with closing(connect(url)) as left_behind:
+        left_behind.execute("create table kept as select 7 as id")
+        left_behind.pgconn.send_query(b"select count(*) from generate_series(1, 10000000000)")
+        launcher.kill()
+        launcher.wait(10)
+        os.kill(postmaster, signal.SIGKILL)
+        with start_postgres(tmp_path) as running, connect(running.superuser_url()) as admin:
+            assert admin.execute("select id from kept").fetchall() == [(7,)]
 
 
 def test_an_interrupted_first_start_begins_anew(tmp_path: Path) -> None:

@@ -118,15 +118,15 @@ class Cluster:
         raise PostgresError(msg)
 
     def stop_leftovers(self) -> None:
-        """Stop what a killed launcher left running on this folder, and wait for orphans to end."""
+        """Stop what a killed launcher left running on this folder: in order, if it still can be."""
         leftovers = [process for process in psutil.process_iter() if self._runs_here(process)]
-        for process in leftovers:
-            if self._status(process.pid) is not None:
-                _signal(process, signal.SIGINT)  # the postmaster: a fast shutdown
-        _, alive = psutil.wait_procs(leftovers, timeout=STOP_TIMEOUT_S)
-        for process in alive:
+        postmasters = [each for each in leftovers if self._status(each.pid) is not None]
+        for process in postmasters:
+            _signal(process, signal.SIGINT)  # a fast shutdown, which ends all its children
+        psutil.wait_procs(postmasters, timeout=STOP_TIMEOUT_S)
+        for process in leftovers:  # orphans would keep the shared memory, and a new server out
             _signal(process, signal.SIGKILL)
-        psutil.wait_procs(alive, timeout=STOP_TIMEOUT_S)
+        psutil.wait_procs(leftovers, timeout=STOP_TIMEOUT_S)
 
     def _runs_here(self, process: psutil.Process) -> bool:
         try:
