@@ -1,0 +1,1 @@
+"""The rules of money, without any input or output."""

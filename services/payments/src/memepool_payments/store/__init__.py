@@ -1,0 +1,1 @@
+"""Tables and queries, by aggregate, with the locks that they take."""

@@ -1,0 +1,134 @@
+"""The ledger's functions, called with columns. The application may write it in no other way."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+
+from memepool_common.db import Session
+from memepool_payments.domain.journal import NewJournal, Posting
+
+AVAILABLE = "user_available"
+RECEIVABLE = "user_receivable"
+PLATFORM_FEE = "platform_fee"
+CARRY = "carry"
+CHAIN_ASSETS = "chain_assets"
+
+_POST = text(
+    "select item, journal_id, outcome, replayed, created_at from post_journals("
+    " cast(:scope as text[]), cast(:key as text[]), cast(:hash as bytea[]), cast(:kind as text[]),"
+    " cast(:round_id as text[]), cast(:sender as uuid[]), cast(:recipient as uuid[]),"
+    " cast(:memo as text[]), cast(:txid as text[]), cast(:item as int[]), cast(:line as int[]),"
+    " cast(:account as bigint[]), cast(:amount as bigint[]), cast(:note as text[]))"
+)
+_OPEN = text("select open_accounts(cast(:owners as uuid[]), :kind)")
+_OF_USERS = text(
+    "select owner_id, id from account where owner_id = any(cast(:owners as uuid[]))"
+    " and kind = :kind"
+)
+_OF_PLATFORM = text("select id from account where kind = :kind")
+_OF_ROUND = text("select id from account where round_id = :round_id")
+_LOCK = text("select account_id, posted from lock_balances(cast(:accounts as bigint[]))")
+
+
+async def post(session: Session, journals: Sequence[NewJournal]) -> list[Posting]:
+    """Post journals and lock the balances they touch; one answer for each, in order.
+
+    The results equal those of posting them one after the other in some order.
+    """
+    if not journals:
+        return []
+    legs = [(item, leg) for item, journal in enumerate(journals, 1) for leg in journal.legs]
+    result = await session.execute(
+        _POST,
+        {
+            "scope": [journal.scope for journal in journals],
+            "key": [journal.key for journal in journals],
+            "hash": [journal.request_hash for journal in journals],
+            "kind": [journal.kind for journal in journals],
+            "round_id": [journal.round_id for journal in journals],
+            "sender": [journal.sender_id for journal in journals],
+            "recipient": [journal.recipient_id for journal in journals],
+            "memo": [journal.memo for journal in journals],
+            "txid": [journal.txid for journal in journals],
+            "item": [item for item, _ in legs],
+            "line": [leg.line for _, leg in legs],
+            "account": [leg.account_id for _, leg in legs],
+            "amount": [leg.amount for _, leg in legs],
+            "note": [leg.note for _, leg in legs],
+        },
+    )
+    postings = [Posting(*row[1:]) for row in sorted(result.all(), key=lambda row: int(row.item))]
+    if len(postings) != len(journals):
+        raise AssertionError("the ledger answers every journal")
+    return postings
+
+
+async def open_accounts(
+    session: Session, owners: Sequence[UUID], kind: str = AVAILABLE
+) -> dict[UUID, int]:
+    """The accounts of these users, made where they are missing, before any other lock is taken."""
+    await session.execute(_OPEN, {"owners": list(owners), "kind": kind})
+    return await accounts_of(session, owners, kind)
+
+
+async def accounts_of(
+    session: Session, owners: Sequence[UUID], kind: str = AVAILABLE
+) -> dict[UUID, int]:
+    """The ids of these users' accounts; a user without one is left out."""
+    rows = await session.execute(_OF_USERS, {"owners": list(owners), "kind": kind})
+    return {row.owner_id: row.id for row in rows}
+
+
+async def platform_account(session: Session, kind: str) -> int:
+    """The id of an account of the platform's own."""
+    return await _one(session, _OF_PLATFORM, kind=kind)
+
+
+async def escrow_account(session: Session, round_id: str) -> int:
+    """The id of a round's escrow."""
+    return await _one(session, _OF_ROUND, round_id=round_id)
+
+
+async def open_escrow(session: Session, round_id: str) -> None:
+    """Make a round's escrow account unless it exists."""
+    await session.execute(
+        text("select open_escrows(cast(:rounds as text[]))"), {"rounds": [round_id]}
+    )
+
+
+async def lock_balances(session: Session, accounts: Sequence[int]) -> Mapping[int, int]:
+    """Satoshis by account, as they stay until this transaction ends."""
+    rows = await session.execute(_LOCK, {"accounts": sorted(accounts)})
+    return {row.account_id: row.posted for row in rows}
+
+
+async def total(session: Session, account_id: int) -> int:
+    """The sum of an account's entries: for accounts without a materialised balance."""
+    query = text("select coalesce(sum(amount), 0)::bigint from entry where account_id = :id")
+    return int((await session.execute(query, {"id": account_id})).scalar_one())
+
+
+async def set_frozen(session: Session, user_id: UUID, *, frozen: bool) -> None:
+    """Whether anything new may leave the user's account; what comes in always may."""
+    query = text("select set_frozen(:user_id, :frozen)")
+    await session.execute(query, {"user_id": user_id, "frozen": frozen})
+
+
+async def find(session: Session, scope: str, key: str, request_hash: bytes) -> Posting | None:
+    """What was answered under this key before, if anything."""
+    row: Any = (
+        await session.execute(
+            text(
+                "select id, case when request_hash = :hash then outcome else 'key_reused' end"
+                " as outcome, created_at from journal where scope = :scope and key = :key"
+            ),
+            {"scope": scope, "key": key, "hash": request_hash},
+        )
+    ).one_or_none()
+    return None if row is None else Posting(row.id, row.outcome, True, row.created_at)
+
+
+async def _one(session: Session, query: Any, **values: object) -> int:
+    return int((await session.execute(query, values)).scalar_one())

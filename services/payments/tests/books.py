@@ -1,0 +1,97 @@
+"""The ledger seen from outside: funded users, questions, and the check of every invariant."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+
+from memepool_common.db import Database, Session
+from memepool_common.ids import uuid7
+from memepool_payments.domain.journal import Leg, NewJournal, request_hash
+from memepool_payments.store import invariants, ledger
+
+
+@dataclass
+class Books:
+    """The ledger under test, seen from outside."""
+
+    database: Database
+    users: list[UUID] = field(default_factory=list)
+
+    async def user(self, amount: int = 0) -> UUID:
+        """A user with that much money, as if deposited."""
+        return (await self.funded([amount]))[0]
+
+    async def funded(self, amounts: Sequence[int]) -> list[UUID]:
+        """Users with these balances, backed by free coins."""
+        users = [uuid7() for _ in amounts]
+        async with self.database.transaction() as session:
+            accounts = await ledger.open_accounts(session, users)
+            assets = await ledger.platform_account(session, ledger.CHAIN_ASSETS)
+            given = [(user, amount) for user, amount in zip(users, amounts, strict=True) if amount]
+            await ledger.post(
+                session,
+                [
+                    NewJournal(
+                        "test",
+                        f"fund:{user}",
+                        request_hash(amount),
+                        "deposit",
+                        (Leg(assets, -amount), Leg(accounts[user], amount)),
+                        recipient_id=user,
+                    )
+                    for user, amount in given
+                ],
+            )
+            coin = text(
+                "insert into coin (txid, vout, amount, key_index, state)"
+                " values (:txid, 0, :amount, 0, 'free')"
+            )
+            for user, amount in given:
+                await session.execute(coin, {"txid": f"fund:{user}", "amount": amount})
+        self.users += users
+        return users
+
+    async def available(self, user: UUID) -> int:
+        """The user's available balance."""
+        return int(
+            await self.scalar(
+                "select posted from balance b join account a on a.id = b.account_id"
+                " where a.kind = 'user_available' and a.owner_id = :user",
+                user=user,
+            )
+            or 0
+        )
+
+    async def scalar(self, query: str, **values: object) -> Any:
+        """One value."""
+        async with self.database.read() as session:
+            return (await session.execute(text(query), values)).scalar_one_or_none()
+
+    async def rows(self, query: str, **values: object) -> list[tuple[Any, ...]]:
+        """All rows."""
+        async with self.database.read() as session:
+            return [tuple(row) for row in await session.execute(text(query), values)]
+
+    async def check(self) -> None:
+        """Every invariant holds."""
+        async with self.database.read() as session:
+            assert await invariants.broken(session) == {}
+
+
+async def transfer_journal(
+    session: Session, sender: UUID, recipient: UUID, amount: int, key: str
+) -> NewJournal:
+    """A transfer as the service would post it."""
+    accounts = await ledger.accounts_of(session, [sender, recipient])
+    return NewJournal(
+        f"user:{sender}",
+        key,
+        request_hash(recipient, amount),
+        "transfer",
+        (Leg(accounts[sender], -amount), Leg(accounts[recipient], amount)),
+        sender_id=sender,
+        recipient_id=recipient,
+    )

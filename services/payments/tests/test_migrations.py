@@ -1,0 +1,108 @@
+"""The database itself: up, down, up; and what the application role may not do."""
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import ProgrammingError
+
+from memepool_common.db import Database
+from memepool_common.migrations import downgrade, migrate
+from memepool_common.settings import DatabaseSettings
+
+PACKAGE = "memepool_payments"
+TABLES = text(
+    "select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+    " where n.nspname = 'public' and c.relkind = 'r' and c.relname <> 'alembic_version'"
+)
+FUNCTIONS = text(
+    "select count(*) from pg_proc p join pg_namespace n on n.oid = p.pronamespace"
+    " where n.nspname = 'public'"
+)
+
+
+def owner_url(settings: DatabaseSettings) -> str:
+    assert settings.owner_url is not None
+    return settings.owner_url.get_secret_value()
+
+
+def test_down_leaves_nothing_and_up_works_again(
+    database_settings_for: Callable[..., DatabaseSettings],
+) -> None:
+    settings = database_settings_for("payments")
+    url = owner_url(settings)
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        tables = connection.execute(TABLES).scalar_one()
+    downgrade(PACKAGE, url, settings.app_role, "base")
+    with engine.connect() as connection:
+        assert connection.execute(TABLES).scalar_one() == 0
+        assert connection.execute(FUNCTIONS).scalar_one() == 0
+    migrate(PACKAGE, url, settings.app_role)
+    with engine.connect() as connection:
+        assert connection.execute(TABLES).scalar_one() == tables
+    engine.dispose()
+
+
+FORBIDDEN = [
+    "update entry set amount = 1",
+    "delete from entry",
+    "truncate entry",
+    "insert into entry (account_id, journal_id, line, amount) values (1, 1, 1, 1)",
+    "update journal set outcome = 'posted'",
+    "delete from journal",
+    "insert into journal (scope, key, request_hash, kind, outcome)"
+    " values ('x', 'x', '', 'transfer', 'posted')",
+    "update balance set posted = 1000000",
+    "insert into balance (account_id, limited) values (1, false)",
+    "delete from balance",
+    "insert into account (kind) values ('carry')",
+    "update distribution set fee = 0",
+    "delete from distribution",
+    "update stake set amount = 1",
+    "delete from stake",
+    "update carry set amount = 1",
+    "update audit_log set action = 'x'",
+    "delete from audit_log",
+    "alter table entry disable trigger all",
+]
+
+
+@pytest.mark.parametrize("statement", FORBIDDEN)
+async def test_the_application_role_may_not(
+    statement: str, database_for: Callable[..., object]
+) -> None:
+    database = await database_for("payments")  # type: ignore[misc]  # the fixture is untyped here
+    assert isinstance(database, Database)
+    with pytest.raises(ProgrammingError) as refused:
+        async with database.transaction() as session:
+            await session.execute(text(statement))
+    assert refused.value.orig is not None
+    assert getattr(refused.value.orig, "sqlstate", None) == "42501"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["update entry set amount = 2", "delete from entry", "truncate entry", "delete from journal"],
+)
+def test_not_even_the_owner_changes_history(
+    statement: str, database_settings_for: Callable[..., DatabaseSettings]
+) -> None:
+    engine = create_engine(owner_url(database_settings_for("payments")))
+    with engine.connect() as connection, pytest.raises(ProgrammingError, match="append-only"):
+        connection.execute(text(statement))
+    engine.dispose()
+
+
+def test_entries_that_do_not_sum_to_zero_are_refused_by_the_table(
+    database_settings_for: Callable[..., DatabaseSettings],
+) -> None:
+    engine = create_engine(owner_url(database_settings_for("payments")))
+    with engine.connect() as connection, pytest.raises(Exception, match="must sum to zero"):
+        connection.execute(
+            text(
+                "insert into entry (account_id, journal_id, line, amount)"
+                " values (1, 1, 1, 5), (2, 1, 1, -4)"
+            )
+        )
+    engine.dispose()
