@@ -108,28 +108,34 @@ def test_a_service_installs_with_only_its_own_dependencies(
     assert "usage:" in run(python, "-m", f"memepool_{service}", "--help")
 
 
+def example_settings(service: str) -> dict[str, str]:
+    """What `.env.example` says for one service."""
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    pairs = (line.partition("=") for line in lines if not line.startswith("#"))
+    return {key: value for key, _, value in pairs if key.startswith(f"MEMEPOOL_{service.upper()}_")}
+
+
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_migrates_its_database_and_answers_alone(
+def test_a_service_starts_alone_from_the_example_settings(
     service: str,
     installed_python: InstalledPython,
     postgres_server: PostgresServer,
     tmp_path: Path,
 ) -> None:
-    python = installed_python(service)
-    port, internal_port = free_port(), free_port()
+    command = [str(installed_python(service)), "-m", f"memepool_{service}"]
+    environment = example_settings(service)
     prefix = f"MEMEPOOL_{service.upper()}_"
-    settings = {"HTTP__PORT": str(port), "HTTP__INTERNAL_PORT": str(internal_port)}
+    port, internal_port = free_port(), free_port()
+    environment |= {
+        f"{prefix}HTTP__PORT": str(port),
+        f"{prefix}HTTP__INTERNAL_PORT": str(internal_port),
+    }
     if service != "gateway":
         database = f"alone_{os.getpid()}_{service}"
         provision(postgres_server, service, database=database)
-        settings |= {
-            "DATABASE__URL": postgres_server.url(database, f"{service}_app"),
-            "DATABASE__OWNER_URL": postgres_server.url(database, f"{service}_owner"),
-            "DATABASE__APP_ROLE": f"{service}_app",
-        }
-    environment = {prefix + name: value for name, value in settings.items()}
-    command = [str(python), "-m", f"memepool_{service}"]
-    if service != "gateway":
+        for key, role in (("URL", "app"), ("OWNER_URL", "owner")):
+            address = postgres_server.url(database, f"{service}_{role}")
+            environment[f"{prefix}DATABASE__{key}"] = address
         run(*command, "migrate", environment=environment, cwd=tmp_path)
     with subprocess.Popen(
         [*command, "api"],
