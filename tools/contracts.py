@@ -10,6 +10,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from pydantic import BaseModel
 
@@ -73,15 +74,8 @@ def event_schema(event_type: str, model: type[BaseModel]) -> Document:
 
 def openapi(service: str) -> Document:
     """A service's HTTP interface. Its application is built, and never started."""
-    with_example = _example_environment()
-    before = dict(os.environ)
-    os.environ.update(with_example)
-    try:
+    with patch.dict(os.environ, example_settings(service)):
         settings = import_module(f"memepool_{service}.settings").Settings()
-    finally:
-        for name in with_example.keys() - before.keys():
-            del os.environ[name]
-        os.environ.update(before)
     public, _ = import_module(f"memepool_{service}.app").create_apps(settings, Probes())
     document: Document = public.openapi()
     return document
@@ -129,10 +123,12 @@ def asyncapi() -> Document:
     }
 
 
-def _example_environment() -> dict[str, str]:
+def example_settings(service: str) -> dict[str, str]:
+    """What `.env.example` says for one service."""
     lines = (ROOT / ".env.example").read_text().splitlines()
-    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
-    return {name: value for name, _, value in pairs}
+    pairs = (line.partition("=") for line in lines if not line.startswith("#"))
+    prefix = f"MEMEPOOL_{service.upper()}_"
+    return {name: value for name, _, value in pairs if name.startswith(prefix)}
 
 
 def main() -> int:

@@ -7,13 +7,15 @@ import sys
 import time
 import tomllib
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.error import URLError
 
 import pytest
+from psycopg import sql
 
 from memepool_sandbox.postgres import PostgresServer, provision
+from tools.contracts import example_settings
 from tools.memepool import LOCK, ROOT
 
 UV = Path(sys.executable).with_name("uv")
@@ -108,34 +110,42 @@ def test_a_service_installs_with_only_its_own_dependencies(
     assert "usage:" in run(python, "-m", f"memepool_{service}", "--help")
 
 
-def example_settings(service: str) -> dict[str, str]:
-    """What `.env.example` says for one service."""
-    lines = (ROOT / ".env.example").read_text().splitlines()
-    pairs = (line.partition("=") for line in lines if not line.startswith("#"))
-    return {key: value for key, _, value in pairs if key.startswith(f"MEMEPOOL_{service.upper()}_")}
+@pytest.fixture
+def database(postgres_server: PostgresServer) -> Iterator[Callable[[str], dict[str, str]]]:
+    """Gives a service an empty database, as its settings name it."""
+    made: list[str] = []
+
+    def make(service: str) -> dict[str, str]:
+        name = f"alone_{os.getpid()}_{service}"
+        provision(postgres_server, service, database=name)
+        made.append(name)
+        return {
+            "DATABASE__URL": postgres_server.url(name, f"{service}_app"),
+            "DATABASE__OWNER_URL": postgres_server.url(name, f"{service}_owner"),
+        }
+
+    yield make
+    with postgres_server.administer() as admin:
+        for name in made:
+            admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_starts_alone_from_the_example_settings(
     service: str,
     installed_python: InstalledPython,
-    postgres_server: PostgresServer,
+    database: Callable[[str], dict[str, str]],
     tmp_path: Path,
 ) -> None:
     command = [str(installed_python(service)), "-m", f"memepool_{service}"]
-    environment = example_settings(service)
-    prefix = f"MEMEPOOL_{service.upper()}_"
     port, internal_port = free_port(), free_port()
-    environment |= {
-        f"{prefix}HTTP__PORT": str(port),
-        f"{prefix}HTTP__INTERNAL_PORT": str(internal_port),
-    }
+    settings = {"HTTP__PORT": str(port), "HTTP__INTERNAL_PORT": str(internal_port)}
     if service != "gateway":
-        database = f"alone_{os.getpid()}_{service}"
-        provision(postgres_server, service, database=database)
-        for key, role in (("URL", "app"), ("OWNER_URL", "owner")):
-            address = postgres_server.url(database, f"{service}_{role}")
-            environment[f"{prefix}DATABASE__{key}"] = address
+        settings |= database(service)
+    prefix = f"MEMEPOOL_{service.upper()}_"
+    environment = example_settings(service)
+    environment |= {prefix + name: value for name, value in settings.items()}
+    if service != "gateway":
         run(*command, "migrate", environment=environment, cwd=tmp_path)
     with subprocess.Popen(
         [*command, "api"],
