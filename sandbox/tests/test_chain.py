@@ -1,6 +1,6 @@
 """The simulated chain: what it accepts, how it reorganises, what it remembers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,13 +26,6 @@ KEY = PrivateKey.from_bytes(b"\x07" * 32)
 SCRIPT = p2pkh_script(hash160(KEY.public_key))
 ADDRESS = address_of(KEY.public_key, REGTEST)
 ELSEWHERE = p2pkh_script(b"\x01" * 20)
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    node = Node.open(tmp_path / "chain.journal")
-    yield node
-    node.close()
 
 
 def funded(node: Node, amount_sats: int = 100_000) -> Coin:

@@ -1,7 +1,6 @@
 """The control API: what it does, and whom it refuses."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,11 +19,6 @@ ADDRESS = address_of(PrivateKey.from_bytes(b"\x07" * 32).public_key, REGTEST)
 INFO = "/v1/bsv/main/chain/info"
 
 
-@pytest.fixture
-def node(tmp_path: Path) -> Node:
-    return Node.open(tmp_path / "chain")
-
-
 @pytest_asyncio.fixture
 async def http(node: Node) -> AsyncIterator[httpx.AsyncClient]:
     app = create_chain_app(node, faults=Faults(slow_s=0.2))
@@ -33,7 +27,6 @@ async def http(node: Node) -> AsyncIterator[httpx.AsyncClient]:
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
     ):
         yield client
-    node.close()
 
 
 async def control(http: httpx.AsyncClient, call: str, **command: Any) -> dict[str, Any]:

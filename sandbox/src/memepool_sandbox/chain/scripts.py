@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from bsv.script.script import (  # type: ignore[import-untyped]  # bsv-sdk ships no types
+from bsv.script.script import (
     Script,
 )
-from bsv.script.spend import Spend  # type: ignore[import-untyped]  # bsv-sdk ships no types
-from bsv.transaction_input import (  # type: ignore[import-untyped]  # bsv-sdk ships no types
+from bsv.script.spend import Spend
+from bsv.transaction_input import (
     TransactionInput,
 )
-from bsv.transaction_output import (  # type: ignore[import-untyped]  # bsv-sdk ships no types
+from bsv.transaction_output import (
     TransactionOutput,
 )
 
@@ -70,3 +70,11 @@ def _sdk_input(tx: Tx, index: int, spent: TxOut) -> TransactionInput:
 def _reason(error: Exception) -> str:
     lines = str(error).splitlines()
     return lines[0].removeprefix("Script evaluation error: ") if lines else type(error).__name__
+
+
+def asm(script: bytes) -> str:
+    """The script in words, as the node shows it; "[error]" when it cannot be parsed."""
+    try:
+        return str(Script(script).to_asm())
+    except Exception:  # noqa: BLE001  # as above
+        return "[error]"

@@ -3,14 +3,13 @@
 from decimal import Decimal
 from typing import Any
 
-from bsv.script.script import Script  # type: ignore[import-untyped]  # bsv-sdk ships no types
-
 from memepool_chain.address import encode_p2pkh, p2pkh_script
 from memepool_chain.header import target_of
 from memepool_chain.network import Network
 from memepool_chain.tx import Tx, TxIn, TxOut
 from memepool_sandbox.chain.branches import Branches, Entry
 from memepool_sandbox.chain.node import Node
+from memepool_sandbox.chain.scripts import asm
 from memepool_sandbox.chain.view import Known
 
 _DIFFICULTY_ONE_BITS = 0x1D00FFFF
@@ -137,7 +136,7 @@ def _input_json(tx: Tx, source: TxIn) -> dict[str, Any]:
         "coinbase": "",
         "txid": source.prev_txid,
         "vout": source.prev_vout,
-        "scriptSig": {"asm": _asm(source.script), "hex": source.script.hex()},
+        "scriptSig": {"asm": asm(source.script), "hex": source.script.hex()},
         "sequence": source.sequence,
     }
 
@@ -145,7 +144,7 @@ def _input_json(tx: Tx, source: TxIn) -> dict[str, Any]:
 def _output_json(network: Network, n: int, out: TxOut, bulk: bool) -> dict[str, Any]:
     is_data = out.script.startswith(_DATA_PREFIX)
     shown = out.script[1:] if bulk and is_data else out.script
-    script: dict[str, Any] = {"asm": _asm(out.script), "hex": shown.hex()}
+    script: dict[str, Any] = {"asm": asm(out.script), "hex": shown.hex()}
     address = _address(out.script, network)
     if address is not None:
         script |= {"reqSigs": 1, "type": "pubkeyhash", "addresses": [address]}
@@ -160,10 +159,3 @@ def _address(script: bytes, network: Network) -> str | None:
     if len(pubkey_hash) != _PUBKEY_HASH_BYTES or script != p2pkh_script(pubkey_hash):
         return None
     return encode_p2pkh(pubkey_hash, network)
-
-
-def _asm(script: bytes) -> str:
-    try:
-        return str(Script(script).to_asm())
-    except Exception:  # noqa: BLE001  # hostile scripts fail in many ways; the node shows this
-        return "[error]"
