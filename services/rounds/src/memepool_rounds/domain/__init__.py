@@ -1,0 +1,1 @@
+"""The rules of rounds, votes and rewards: pure functions over frozen values."""
