@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Callable
+from typing import TypeVar
 
 import uvloop
 from pydantic import ValidationError
@@ -17,12 +18,13 @@ from memepool_common.web.lifespan import ServiceSettings
 
 Apps = tuple[ASGIApp, ASGIApp]
 """The public and the internal application of a process."""
+AnySettings = TypeVar("AnySettings", bound=ServiceSettings)
 
 
 def main(
     service: str,
-    read_settings: Callable[[], ServiceSettings],
-    create_apps: Callable[[ServiceSettings, Probes], Apps],
+    read_settings: Callable[[], AnySettings],
+    create_apps: Callable[[AnySettings, Probes], Apps],
 ) -> None:
     """Run one command of a service, with settings from the environment; exit 2 if they are bad."""
     parser = argparse.ArgumentParser(prog=f"python -m memepool_{service}")

@@ -1,0 +1,1 @@
+"""What talks to cryptography outside the standard library."""

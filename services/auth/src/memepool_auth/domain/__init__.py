@@ -1,0 +1,1 @@
+"""The rules of sign-in, sessions and roles."""

@@ -1,0 +1,78 @@
+"""Settings of auth, from `MEMEPOOL_AUTH_<GROUP>__<FIELD>`."""
+
+import base64
+import binascii
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings
+
+from memepool_common.settings import (
+    AuthnSettings,
+    DatabaseSettings,
+    Group,
+    HttpSettings,
+    TelemetrySettings,
+    environment,
+)
+
+KEY_SIZE = 32
+
+
+class SignInSettings(Group):
+    """What a challenge says, and how many may be open."""
+
+    domain: str = Field(
+        pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?$",
+        description="where users believe to sign in; never taken from a request",
+    )
+    network: Literal["main", "test", "regtest"] = "main"
+    statement: str = Field(
+        default="Sign in to Memepool. This costs nothing and moves no money.",
+        pattern=r"^[\x20-\x7e]{1,200}$",
+    )
+    first_admin: str | None = Field(
+        default=None, description="the wallet address that becomes admin when it first signs in"
+    )
+    challenges_per_wallet_max: int = Field(default=5, ge=1, description="unused, per network too")
+    challenges_per_network_max: int = Field(default=300, ge=1, description="in 5 min; /24 or /64")
+    challenges_max: int = Field(default=100_000, ge=1, description="in 5 min, in all")
+
+
+class KeySettings(Group):
+    """How signing keys are kept."""
+
+    encryption_key: SecretStr = Field(description="32 bytes in base64; seals private keys at rest")
+
+    @field_validator("encryption_key")
+    @classmethod
+    def _of_right_size(cls, value: SecretStr) -> SecretStr:
+        try:
+            size = len(base64.b64decode(value.get_secret_value(), validate=True))
+        except binascii.Error:
+            size = 0
+        if size != KEY_SIZE:
+            msg = f"must be base64 of {KEY_SIZE} bytes"
+            raise ValueError(msg)
+        return value
+
+    @property
+    def encryption_key_bytes(self) -> bytes:
+        """The key itself."""
+        return base64.b64decode(self.encryption_key.get_secret_value())
+
+
+class Settings(BaseSettings):
+    """All settings of the service."""
+
+    model_config = environment("auth")
+
+    http: HttpSettings = HttpSettings()
+    database: DatabaseSettings
+    authn: AuthnSettings
+    telemetry: TelemetrySettings = TelemetrySettings()
+    sign_in: SignInSettings
+    keys: KeySettings
+    trusted_hops: int = Field(
+        default=1, ge=0, le=8, description="our own proxies in front: the gateway is one"
+    )

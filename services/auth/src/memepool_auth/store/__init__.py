@@ -1,0 +1,1 @@
+"""Tables and their queries, with the locks they take."""

@@ -1,0 +1,38 @@
+"""The worker process, wired: relay, consumers, cleaning."""
+
+import asyncio
+
+from memepool_auth.consumers import STATS
+from memepool_auth.settings import Settings
+from memepool_auth.store.cleaning import delete_expired
+from memepool_auth.use_cases.keys import ensure_signing_key
+from memepool_common.events import Bus
+from memepool_common.web.app import Probes
+from memepool_common.web.lifespan import open_database
+from memepool_common.worker import run_all, run_consumer, run_every, run_relay
+
+SOURCE = "/auth"
+SUBSCRIPTIONS = (STATS,)
+CLEANING_INTERVAL_S = 30
+
+
+def topology() -> dict[str, list[str]]:
+    """The queues of this service with their bindings."""
+    return {each.queue: each.routing_keys for each in SUBSCRIPTIONS}
+
+
+async def run(settings: Settings, bus: Bus, probes: Probes, stopping: asyncio.Event) -> None:
+    """Work until `stopping` is set; returns when what was in flight is done."""
+    async with open_database(settings.database, probes, "auth-worker") as database:
+        async with database.transaction() as session:
+            await ensure_signing_key(session, settings.keys.encryption_key_bytes)
+
+        async def clean() -> None:
+            async with database.transaction() as session:
+                await delete_expired(session)
+
+        await run_all(
+            run_relay(database, bus, SOURCE, stopping),
+            *(run_consumer(database, bus, each, stopping) for each in SUBSCRIPTIONS),
+            run_every(CLEANING_INTERVAL_S, clean, stopping, name="auth.clean"),
+        )
