@@ -1,9 +1,11 @@
-"""Writes contracts/ from the code: JSON Schemas of events, AsyncAPI, OpenAPI of each service.
+"""Writes contracts/ from the code: JSON Schemas of events, AsyncAPI, OpenAPI of each service, and
+the queues of the bus with their bindings; and docs/not-built-yet.md.
 
 The files are checked in, so that a change of a contract is seen in review, and consumers are tested
 against them. A test fails while they differ from what this would write.
 """
 
+import ast
 import json
 import os
 import sys
@@ -17,7 +19,6 @@ from pydantic import BaseModel
 from memepool_common.web.app import Probes
 
 ROOT = Path(__file__).resolve().parent.parent
-CONTRACTS = ROOT / "contracts"
 SERVICES = ("auth", "content", "payments", "rounds")
 EXCHANGE = "memepool.events"
 TYPE_PREFIX = "memepool."
@@ -48,16 +49,23 @@ HEADERS: Document = {
 
 
 def generate() -> dict[str, str]:
-    """Every file of contracts/ as it should be, by its path in there."""
-    documents: dict[str, Document] = {"asyncapi.json": asyncapi()}
+    """Every generated file as it should be, by its path in the repository."""
+    documents: dict[str, Document] = {"asyncapi": asyncapi(), "topology": topology()}
     for service in SERVICES:
-        documents[f"openapi/{service}.json"] = openapi(service)
+        documents[f"openapi/{service}"] = openapi(service)
         for event_type, model in events_of(service).items():
-            documents[f"events/{event_type}.schema.json"] = event_schema(event_type, model)
-    return {
-        path: json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-        for path, document in documents.items()
+            documents[f"events/{event_type}.schema"] = event_schema(event_type, model)
+    files = {
+        f"contracts/{name}.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        for name, document in documents.items()
     }
+    return files | {"docs/not-built-yet.md": not_built_yet()}
+
+
+def generated_files() -> dict[str, str]:
+    """Those of them that are there now, and whatever else lies in contracts/."""
+    files = [*(ROOT / "contracts").rglob("*.json"), ROOT / "docs/not-built-yet.md"]
+    return {file.relative_to(ROOT).as_posix(): file.read_text() for file in files if file.exists()}
 
 
 def events_of(service: str) -> dict[str, type[BaseModel]]:
@@ -79,6 +87,29 @@ def openapi(service: str) -> Document:
     public, _ = import_module(f"memepool_{service}.app").create_apps(settings, Probes())
     document: Document = public.openapi()
     return document
+
+
+def topology() -> Document:
+    """Every durable queue with the routing keys bound to it."""
+    queues: dict[str, list[str]] = {}
+    for service in SERVICES:
+        queues |= import_module(f"memepool_{service}.worker").topology()
+    return dict(sorted(queues.items()))
+
+
+def not_built_yet() -> str:
+    """The list of what answers 501, read from the calls of `not_built_yet` in the code."""
+    lines = [
+        f"- **{service}**: {ast.literal_eval(call.args[0])}"
+        for service in (*SERVICES, "gateway")
+        for path in sorted((ROOT / "services" / service / "src").rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.func.id == "not_built_yet"
+    ]
+    head = "# Not built yet\n\nThe contract of these stands; they answer `501 not_built_yet`.\n\n"
+    return head + "\n".join(lines or ["Nothing: every call is built."]) + "\n"
 
 
 def asyncapi() -> Document:
@@ -134,13 +165,11 @@ def example_settings(service: str) -> dict[str, str]:
 def main() -> int:
     """Write what is wanted, and remove what no longer is."""
     wanted = generate()
+    for path in generated_files().keys() - wanted.keys():
+        (ROOT / path).unlink()
     for path, text in wanted.items():
-        file = CONTRACTS / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    for file in CONTRACTS.rglob("*.json"):
-        if file.relative_to(CONTRACTS).as_posix() not in wanted:
-            file.unlink()
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / path).write_text(text)
     print(f"contracts: {len(wanted)} files")
     return 0
 

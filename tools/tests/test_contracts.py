@@ -3,7 +3,16 @@ from typing import Any
 
 import pytest
 
-from tools.contracts import CONTRACTS, SERVICES, asyncapi, event_schema, events_of, generate
+from tools.contracts import (
+    ROOT,
+    SERVICES,
+    asyncapi,
+    event_schema,
+    events_of,
+    generate,
+    generated_files,
+    topology,
+)
 
 EVENTS = [pair for service in SERVICES for pair in events_of(service).items()]
 
@@ -19,13 +28,16 @@ def references(document: Any) -> list[str]:
 
 def test_the_files_are_what_the_code_says() -> None:
     """When this fails: `make contracts`, and look at what changed."""
-    files = {
-        path.relative_to(CONTRACTS).as_posix(): path.read_text()
-        for path in CONTRACTS.rglob("*.json")
-    }
-    wanted = generate()
-    assert sorted(files) == sorted(wanted)
-    assert [path for path in wanted if files[path] != wanted[path]] == []
+    found, wanted = generated_files(), generate()
+    assert sorted(found) == sorted(wanted)
+    assert [path for path in wanted if found[path] != wanted[path]] == []
+
+
+def test_every_queue_is_bound_to_events_that_somebody_publishes() -> None:
+    published = {name.removeprefix("memepool.") for name, _ in EVENTS}
+    for queue, routing_keys in topology().items():
+        assert routing_keys, queue
+        assert set(routing_keys) <= published, queue
 
 
 @pytest.mark.parametrize(("event_type", "model"), EVENTS, ids=[name for name, _ in EVENTS])
@@ -41,7 +53,7 @@ def test_every_reference_of_the_event_document_leads_somewhere() -> None:
     for reference in references(document):
         file, _, pointer = reference.partition("#/")
         if file:
-            assert json.loads((CONTRACTS / file).read_text())["$id"] in reference
+            assert json.loads((ROOT / "contracts" / file).read_text())["$id"] in reference
             continue
         target = document
         for part in pointer.split("/"):
