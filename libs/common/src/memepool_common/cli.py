@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import uvloop
 from pydantic import ValidationError
@@ -13,12 +13,28 @@ from starlette.types import ASGIApp
 from memepool_common import telemetry
 from memepool_common.migrations import migrate
 from memepool_common.server import serving, stop_on_signals
+from memepool_common.settings import DatabaseSettings, HttpSettings, TelemetrySettings
 from memepool_common.web.app import Probes
-from memepool_common.web.lifespan import ServiceSettings
 
 Apps = tuple[ASGIApp, ASGIApp]
 """The public and the internal application of a process."""
-AnySettings = TypeVar("AnySettings", bound=ServiceSettings)
+
+
+class ProcessSettings(Protocol):
+    """The groups that every process has; a service with a database has that group too."""
+
+    @property
+    def http(self) -> HttpSettings:
+        """Ports and limits."""
+        ...
+
+    @property
+    def telemetry(self) -> TelemetrySettings:
+        """Logs, traces, metrics."""
+        ...
+
+
+AnySettings = TypeVar("AnySettings", bound=ProcessSettings)
 
 
 def main(
@@ -39,16 +55,22 @@ def main(
         sys.exit(2)
     telemetry.setup(service, settings.telemetry)
     if command == "migrate":
-        if settings.database.owner_url is None:
-            sys.exit(f"MEMEPOOL_{service.upper()}_DATABASE__OWNER_URL is not set")
-        owner_url = settings.database.owner_url.get_secret_value()
-        migrate(f"memepool_{service}", owner_url, settings.database.app_role)
+        _migrate(service, getattr(settings, "database", None))
         return
     probes = Probes()
     uvloop.run(_serve(settings, create_apps(settings, probes), probes))
 
 
-async def _serve(settings: ServiceSettings, apps: Apps, probes: Probes) -> None:
+def _migrate(service: str, database: DatabaseSettings | None) -> None:
+    if database is None:
+        sys.exit(f"{service} has no database")
+    if database.owner_url is None:
+        sys.exit(f"MEMEPOOL_{service.upper()}_DATABASE__OWNER_URL is not set")
+    owner_url = database.owner_url.get_secret_value()
+    migrate(f"memepool_{service}", owner_url, database.app_role)
+
+
+async def _serve(settings: ProcessSettings, apps: Apps, probes: Probes) -> None:
     stopping = stop_on_signals()
     public, internal = apps
     http = settings.http

@@ -1,0 +1,84 @@
+"""The gateway's API process: the proxy, and the few paths that it answers itself."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from memepool_common.web.app import Probes, build_app, internal_app
+from memepool_common.web.lifespan import following_auth
+from memepool_common.web.middleware import RequestContext
+from memepool_gateway.cors import Cors
+from memepool_gateway.docs.api import docs_router
+from memepool_gateway.proxy import Proxy, Upstream
+from memepool_gateway.routes import route_table, without_version
+from memepool_gateway.settings import Settings
+from memepool_gateway.stream import MemoryStream, StreamStore
+from memepool_gateway.stream.api import stream_router
+from memepool_gateway.stream.hub import Hub
+
+SERVICE = "gateway"
+
+
+def create_apps(
+    settings: Settings, probes: Probes, stream: StreamStore | None = None
+) -> tuple[ASGIApp, FastAPI]:
+    """The public and the internal application.
+
+    Args:
+        settings: the gateway's.
+        probes: the process's.
+        stream: what `worker.run` writes to; without it nothing ever comes on `GET /events`.
+    """
+    store = stream or MemoryStream(settings.stream)
+    upstreams = {
+        name: Upstream(name, url, settings.upstreams)
+        for name, url in settings.upstreams.urls().items()
+    }
+    proxy = Proxy(route_table(settings.limits), settings.limits, settings.edge)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            tokens = await stack.enter_async_context(following_auth(settings.authn, probes))
+            for upstream in upstreams.values():
+                await upstream.open()
+                stack.push_async_callback(upstream.close)
+            hub = Hub(store, settings.stream, tokens, probes)
+            await stack.enter_async_context(hub.running())
+            proxy.tokens, proxy.upstreams = tokens, upstreams
+            app.state.tokens, app.state.hub = tokens, hub
+            yield
+
+    own = build_app(
+        service=SERVICE,
+        description="The one door: documents, and the live stream of events",
+        settings=settings.http,
+        lifespan=lifespan,
+        routers=[stream_router(settings), docs_router()],
+        errors={},
+    )
+    own.openapi_url = None  # at /openapi.json stands the document of all services together
+    public = _Edge(own, RequestContext(proxy, SERVICE))
+    return Cors(public, settings.edge.origins), internal_app(probes)
+
+
+class _Edge:
+    """Sends a request to the gateway's own application, or to the proxy."""
+
+    def __init__(self, own: FastAPI, proxied: ASGIApp) -> None:
+        self.own = own
+        self._own_paths = {getattr(route, "path", None) for route in own.routes}
+        self._proxied = proxied
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.own(scope, receive, send)
+            return
+        path = without_version(scope["path"])
+        if path in self._own_paths:
+            scope["path"], scope["raw_path"] = path, path.encode()
+            await self.own(scope, receive, send)
+        else:
+            await self._proxied(scope, receive, send)

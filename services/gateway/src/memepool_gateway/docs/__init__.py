@@ -1,0 +1,1 @@
+"""The document of all services together, and a page that shows it."""

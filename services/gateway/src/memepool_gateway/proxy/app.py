@@ -1,0 +1,187 @@
+"""The ASGI application that hands a request to a service and its answer to the client."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+import structlog
+from multidict import CIMultiDict
+from starlette.types import Receive, Scope, Send
+
+from memepool_common import telemetry
+from memepool_common.tokens import TokenVerifier
+from memepool_common.web.problem import Problem, problem_response
+from memepool_gateway.proxy.body import ClientGone, RequestBody
+from memepool_gateway.proxy.headers import (
+    client_address,
+    has_body,
+    request_headers,
+    response_headers,
+    values,
+)
+from memepool_gateway.proxy.upstream import Upstream
+from memepool_gateway.routes import Route, RouteTable, clean_path
+from memepool_gateway.settings import EdgeSettings, LimitSettings
+from memepool_gateway.tokens import check_token
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+log = structlog.get_logger(__name__)
+
+
+class Proxy:
+    """Finds the route, checks the token, and streams both ways.
+
+    `tokens` and `upstreams` are what the lifespan of the process opens; it sets them.
+    """
+
+    def __init__(self, routes: RouteTable, limits: LimitSettings, edge: EdgeSettings) -> None:
+        self._routes = routes
+        self._limits = limits
+        self._edge = edge
+        self.upstreams: Mapping[str, Upstream]
+        self.tokens: TokenVerifier
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        answer = _Answer(scope, send)
+        try:
+            await self._exchange(scope, receive, answer)
+        except ClientGone:
+            return
+        except Problem as problem:
+            await answer.refuse(problem)
+        except Exception:
+            log.exception("unexpected_error", path=scope["path"])
+            detail = "Something went wrong at the gateway."
+            await answer.refuse(Problem(500, "internal_error", detail))
+
+    async def _exchange(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        path = clean_path(scope["raw_path"], scope["query_string"])
+        route = self._routes.find(path)
+        if route is None:
+            raise Problem(404, "not_found", "There is no such path; GET /docs lists them all.")
+        scope["route"] = route
+        if scope["method"] not in METHODS:
+            allowed = {"Allow": ", ".join(METHODS)}
+            detail = f"{scope['method'][:20]} is not a method of this API."
+            raise Problem(405, "method_not_allowed", detail, headers=allowed)
+        headers = request_headers(scope["headers"])
+        if route.checks_token:
+            check_token(self.tokens, scope["method"], values(scope, b"authorization"))
+        body = RequestBody(
+            scope,
+            receive,
+            bytes_max=route.body_bytes_max,
+            timeout_s=self._limits.body_timeout_s,
+        )
+        self._add_own_headers(scope, headers, body)
+        query = scope["query_string"].decode("ascii")
+        target = f"{path}?{query}" if query else path
+        try:
+            async with asyncio.timeout(self._limits.exchange_timeout_s) as deadline:
+                watcher = asyncio.create_task(_end_when_gone(body, deadline))
+                try:
+                    await self._pass_on(scope["method"], route, target, headers, body, answer)
+                finally:
+                    watcher.cancel()
+        except TimeoutError as error:
+            if isinstance(body.failure, ClientGone):
+                raise body.failure from error
+            detail = "The whole exchange took longer than is allowed."
+            raise Problem(504, "exchange_timeout", detail) from error
+
+    async def _pass_on(
+        self,
+        method: str,
+        route: Route,
+        target: str,
+        headers: CIMultiDict[str],
+        body: RequestBody,
+        answer: "_Answer",
+    ) -> None:
+        upstream = self.upstreams[route.upstream]
+        response = await upstream.request(
+            method, target, headers, body, answer_timeout_s=route.answer_timeout_s
+        )
+        try:
+            await answer.relay(response, body, bytes_max=self._limits.answer_bytes_max)
+        finally:
+            response.close()  # keeps the connection when all of the answer has been read
+
+    def _add_own_headers(self, scope: Scope, headers: CIMultiDict[str], body: RequestBody) -> None:
+        if body.length is not None and (body.exists or values(scope, b"content-length")):
+            headers["Content-Length"] = str(body.length)
+        hops = self._edge.trusted_hops
+        proto = values(scope, b"x-forwarded-proto") if hops else []
+        headers["X-Forwarded-For"] = client_address(scope, hops)
+        headers["X-Forwarded-Proto"] = "https" if proto[-1:] == ["https"] else scope["scheme"]
+        headers["X-Forwarded-Host"] = next(iter(values(scope, b"host")), "")
+        headers["X-Request-Id"] = scope["state"]["request_id"]
+        traceparent = telemetry.current_traceparent()
+        if traceparent is not None:
+            headers["traceparent"] = traceparent
+
+
+class _Answer:
+    """What the client gets; knows whether its head is already on the way."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope = scope
+        self._send = send
+        self.started = False
+
+    async def refuse(self, problem: Problem) -> None:
+        """A problem, unless it is too late for one: then the answer is cut, and seen to be."""
+        if not self.started:
+            self.started = True
+            response = problem_response(problem, self._scope["path"])
+            await response(self._scope, _nothing, self._send)
+
+    async def relay(
+        self, response: aiohttp.ClientResponse, body: RequestBody, *, bytes_max: int
+    ) -> None:
+        """Stream a service's answer.
+
+        Raises:
+            Problem: 502 before the head was sent, when the answer is too large.
+        """
+        headers = response_headers(response.raw_headers, response.status)
+        declared = next((int(value) for name, value in headers if name == b"content-length"), None)
+        if declared is not None and declared > bytes_max and self._scope["method"] != "HEAD":
+            detail = f"The answer is larger than {bytes_max} bytes."
+            raise Problem(502, "answer_too_large", detail)
+        if not body.finished:  # the rest of it is not read
+            headers.append((b"connection", b"close"))
+        self.started = True
+        start = {"type": "http.response.start", "status": response.status, "headers": headers}
+        await self._send(start)
+        if not has_body(response.status) or self._scope["method"] == "HEAD":
+            await self._send_body(b"", more=False)
+            return
+        sent_bytes = 0
+        try:
+            async for chunk in response.content.iter_any():
+                sent_bytes += len(chunk)
+                if sent_bytes > bytes_max:
+                    log.warning("answer_cut", path=self._scope["path"], error="too large")
+                    return
+                await self._send_body(chunk, more=sent_bytes != declared)
+        except (aiohttp.ClientError, OSError) as error:
+            log.warning("answer_cut", path=self._scope["path"], error=repr(error))
+            return
+        if declared is None or declared == 0:
+            await self._send_body(b"", more=False)
+
+    async def _send_body(self, chunk: bytes, *, more: bool) -> None:
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
+
+
+async def _end_when_gone(body: RequestBody, deadline: asyncio.Timeout) -> None:
+    await body.client_gone()
+    body.failure = ClientGone()
+    deadline.reschedule(asyncio.get_running_loop().time())
+
+
+async def _nothing() -> Any:
+    raise AssertionError("a problem needs nothing of the request")

@@ -1,0 +1,89 @@
+"""Settings of the gateway."""
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings
+
+from memepool_common.settings import (
+    AuthnSettings,
+    Group,
+    HttpSettings,
+    TelemetrySettings,
+    environment,
+)
+
+MIB = 1024 * 1024
+
+
+class UpstreamSettings(Group):
+    """Where the services answer, and how hard the gateway leans on each."""
+
+    auth: str
+    content: str
+    rounds: str
+    payments: str
+    connections_max: int = Field(default=200, ge=1, description="to one service, at a time")
+    connect_timeout_s: float = Field(default=2.0, gt=0, description="with the wait for a free one")
+    idle_connection_s: float = Field(
+        default=15.0, gt=0, description="below what services keep, so that none is found dead"
+    )
+    failures_max: int = Field(default=5, ge=1, description="in a row, before the circuit opens")
+    open_s: float = Field(default=1.0, gt=0, description="of an open circuit")
+
+    @field_validator("auth", "content", "rounds", "payments")
+    @classmethod
+    def _origin(cls, url: str) -> str:
+        scheme, separator, rest = url.partition("://")
+        if scheme not in {"http", "https"} or not separator or not rest.strip("/"):
+            raise ValueError("must be http://host:port, without a path")
+        if "/" in rest.rstrip("/"):
+            raise ValueError("must not have a path")
+        return url.rstrip("/")
+
+    def urls(self) -> dict[str, str]:
+        """The address of each service."""
+        return {name: getattr(self, name) for name in ("auth", "content", "rounds", "payments")}
+
+
+class LimitSettings(Group):
+    """What one exchange may cost."""
+
+    body_bytes_max: int = Field(default=64 * 1024, gt=0)
+    upload_bytes_max: int = Field(default=21 * MIB, gt=0)
+    transaction_bytes_max: int = Field(default=5 * MIB, gt=0, description="a handed-in deposit")
+    answer_bytes_max: int = Field(default=512 * MIB, gt=0)
+    answer_timeout_s: float = Field(default=15.0, gt=0, description="to the answer's next byte")
+    body_timeout_s: float = Field(default=20.0, gt=0, description="to the body's next byte")
+    exchange_timeout_s: float = Field(default=300.0, gt=0, description="from first to last byte")
+
+
+class EdgeSettings(Group):
+    """How clients reach the gateway."""
+
+    origins: tuple[str, ...] = Field(default=(), description="whose pages may call, exact")
+    trusted_hops: int = Field(default=0, ge=0, le=10, description="proxies in front of us")
+
+
+class StreamSettings(Group):
+    """Limits of `GET /events`."""
+
+    clients_max: int = Field(default=2_000, ge=1)
+    clients_per_address_max: int = Field(default=100, ge=1)
+    queue_entries_max: int = Field(default=512, ge=1, description="a slower client is dropped")
+    history_entries_max: int = Field(default=10_000, ge=1)
+    history_bytes_max: int = Field(default=16 * MIB, ge=1)
+    heartbeat_s: float = Field(default=15.0, gt=0)
+    tally_interval_s: float = Field(default=0.25, gt=0, description="between a round's tallies")
+
+
+class Settings(BaseSettings):
+    """All settings; environment `MEMEPOOL_GATEWAY_<GROUP>__<FIELD>`."""
+
+    model_config = environment("gateway")
+
+    http: HttpSettings = HttpSettings()
+    upstreams: UpstreamSettings
+    authn: AuthnSettings
+    limits: LimitSettings = LimitSettings()
+    edge: EdgeSettings = EdgeSettings()
+    stream: StreamSettings = StreamSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()

@@ -1,0 +1,76 @@
+"""Folds counted votes into tallies, so that a busy round does not flood its viewers."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from memepool_gateway.stream.models import MemeTally, VotesTally
+from memepool_gateway.stream.translate import CountedVotes
+
+ROUNDS_MAX = 8
+
+
+@dataclass
+class _Round:
+    sequence: int = 0
+    pot: int = 0
+    memes: dict[UUID, tuple[int, MemeTally]] = field(default_factory=dict)
+    changed: set[UUID] = field(default_factory=set)
+
+
+class TallyFold:
+    """Where rounds stand. Batches may come in any order and repeatedly."""
+
+    def __init__(self) -> None:
+        self._rounds: dict[str, _Round] = {}
+        self._closed: deque[str] = deque(maxlen=ROUNDS_MAX)
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to tell."""
+        return any(standing.changed for standing in self._rounds.values())
+
+    def add(self, votes: CountedVotes) -> None:
+        """Take in a batch.
+
+        Raises:
+            ValueError: its columns do not fit together.
+        """
+        if votes.round_id in self._closed or not votes.sequence:
+            return
+        tallies = votes.tallies
+        rows = list(zip(tallies.content_id, tallies.stakes, tallies.backers, strict=True))
+        standing = self._rounds.setdefault(votes.round_id, _Round())
+        while len(self._rounds) > ROUNDS_MAX:
+            self._rounds.pop(next(iter(self._rounds)))
+        sequence = max(votes.sequence)
+        for content_id, stakes, backers in rows:
+            known, _ = standing.memes.get(content_id, (-1, None))
+            if sequence > known:
+                tally = MemeTally(content_id=content_id, stakes=stakes, backers=backers)
+                standing.memes[content_id] = (sequence, tally)
+                standing.changed.add(content_id)
+        if sequence > standing.sequence:
+            standing.sequence, standing.pot = sequence, votes.pot
+
+    def close(self, round_id: str) -> None:
+        """Nothing more is told of a round: its results are."""
+        self._rounds.pop(round_id, None)
+        self._closed.append(round_id)
+
+    def take(self) -> list[VotesTally]:
+        """What changed since the last time, one tally for each round."""
+        taken = []
+        for round_id, standing in self._rounds.items():
+            if standing.changed:
+                memes = [standing.memes[content_id][1] for content_id in sorted(standing.changed)]
+                taken.append(
+                    VotesTally(
+                        round_id=round_id,
+                        sequence=standing.sequence,
+                        pot=standing.pot,
+                        memes=memes,
+                    )
+                )
+                standing.changed.clear()
+        return taken

@@ -1,0 +1,126 @@
+"""The one writer of the stream: consumes a durable queue and appends what clients are told.
+
+The gateway has no database, hence no inbox: an event's id is remembered for a while instead, and
+an event is acknowledged once all that it says has been appended.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from uuid import UUID
+
+import structlog
+
+from memepool_common.events import Bus, Delivery, Event, Inlet, NotAnEventError
+from memepool_common.events.envelope import TYPE_PREFIX, from_message
+from memepool_common.events.errors import is_infrastructure
+from memepool_common.telemetry import CONSUMED, TASK_FAILURES
+from memepool_gateway.stream.store import Draft, StreamStore
+from memepool_gateway.stream.tallies import TallyFold
+from memepool_gateway.stream.translate import (
+    MODELS,
+    ROUND_CLOSED,
+    TALLY,
+    VOTE_COUNTED,
+    CountedVotes,
+    draft,
+    drafts_of,
+)
+
+QUEUE = "gateway.stream"
+BATCH_MAX = 256
+IDLE_WAIT_S = 1.0
+REMEMBERED_MAX = 20_000
+log = structlog.get_logger(__name__)
+
+
+def routing_keys() -> list[str]:
+    """The bindings of the queue."""
+    return sorted(event_type.removeprefix(TYPE_PREFIX) for event_type in MODELS)
+
+
+class StreamWriter:
+    """Moves events from the queue to the store."""
+
+    def __init__(self, store: StreamStore, *, tally_interval_s: float) -> None:
+        self._store = store
+        self._tally_interval_s = tally_interval_s
+        self._fold = TallyFold()
+        self._told_s = 0.0
+        self._seen: OrderedDict[UUID, None] = OrderedDict()
+
+    async def run(self, bus: Bus, stopping: asyncio.Event) -> None:
+        """Consume until `stopping` is set; then tell what is still folded."""
+        while not stopping.is_set():
+            try:
+                async with bus.subscribe(QUEUE) as inlet:
+                    await self._consume(inlet, stopping)
+            except Exception as error:
+                if is_infrastructure(error):
+                    log.warning("consumer_paused", queue=QUEUE, error=repr(error))
+                else:
+                    TASK_FAILURES.labels(QUEUE).inc()
+                    log.exception("consumer_failed", queue=QUEUE)
+                await _pause(stopping, IDLE_WAIT_S)
+
+    async def _consume(self, inlet: Inlet, stopping: asyncio.Event) -> None:
+        held: list[Delivery] = []  # what they say of the tally is not out yet
+        while not stopping.is_set():
+            wait_s = self._tally_interval_s if self._fold.pending else IDLE_WAIT_S
+            received = await inlet.receive(BATCH_MAX, wait_s)
+            held += await self._take_in(inlet, received)
+            held = await self._tell_tallies(inlet, held, now_s=time.monotonic())
+        await self._tell_tallies(inlet, held, now_s=self._told_s + self._tally_interval_s)
+
+    async def _take_in(self, inlet: Inlet, received: Sequence[Delivery]) -> list[Delivery]:
+        """Append what is told at once; fold the rest. Gives what was understood."""
+        understood: list[Delivery] = []
+        for delivery in received:
+            try:
+                event = from_message(delivery.message)
+                drafts = [] if event.id in self._seen else self._understand(event)
+            except (NotAnEventError, ValueError) as error:
+                CONSUMED.labels(QUEUE, "dead_lettered").inc()
+                log.exception("event_dead_lettered", queue=QUEUE, event=str(delivery.message.id))
+                await inlet.dead_letter(delivery, repr(error)[:500])
+                continue
+            await self._store.append(drafts)
+            self._remember(event.id)
+            understood.append(delivery)
+        return understood
+
+    def _understand(self, event: Event) -> list[Draft]:
+        drafts = drafts_of(event)
+        if event.type == VOTE_COUNTED:
+            self._fold.add(CountedVotes.model_validate(event.data))
+        elif event.type == ROUND_CLOSED:
+            self._fold.close(str(event.data["roundId"]))
+        return drafts
+
+    async def _tell_tallies(
+        self, inlet: Inlet, held: list[Delivery], *, now_s: float
+    ) -> list[Delivery]:
+        """Append the tallies if that is due; acknowledge what is told. Gives what is not."""
+        if self._fold.pending:
+            if now_s - self._told_s < self._tally_interval_s:
+                return held
+            await self._store.append([draft(TALLY, None, tally) for tally in self._fold.take()])
+            self._told_s = now_s
+        if held:
+            await inlet.ack(held)
+            CONSUMED.labels(QUEUE, "done").inc(len(held))
+        return []
+
+    def _remember(self, event_id: UUID) -> None:
+        self._seen[event_id] = None
+        if len(self._seen) > REMEMBERED_MAX:
+            self._seen.popitem(last=False)
+
+
+async def _pause(stopping: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
+    except TimeoutError:
+        return
