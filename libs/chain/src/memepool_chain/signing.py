@@ -132,6 +132,8 @@ def _check_plan(
         raise PaymentError("bad_payment", f"the fee rate is 1 to {FEE_RATE_SATS_PER_KB_MAX}")
     if not coins:
         raise PaymentError("insufficient_funds", "no coins to spend")
+    if len({(coin.txid, coin.vout) for coin in coins}) != len(coins):
+        raise PaymentError("bad_payment", "a coin is there twice")
     if any(coin.script not in keys for coin in coins):
         raise PaymentError("bad_payment", "a coin has no key")
     for tx_out in outputs:

@@ -1,130 +1,35 @@
-"""The WhatsOnChain client against real HTTP: the source's documented answers, and its bad days."""
+"""The WhatsOnChain client against real HTTP: documented answers, and its own manners."""
 
 import asyncio
 import json
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from memepool_chain.checkpoint import fetch_checkpoint
-from memepool_chain.header import Header
 from memepool_chain.merkle import root_from_tsc
 from memepool_chain.network import REGTEST
 from memepool_chain.testing import genesis, grow
+from memepool_chain.testing.whatsonchain import (
+    BLOCK_HASH,
+    HEADER_HASH,
+    HEADER_JSON,
+    OTHER_TXID,
+    TX_HEX,
+    TXID,
+    A,
+    B,
+    Source,
+    coins_json,
+    header_json,
+    reply,
+)
 from memepool_chain.whatsonchain import (
-    MalformedAnswer,
-    NotFound,
     RateLimited,
-    Rejected,
     RetryPolicy,
-    Unauthorized,
     Unavailable,
     WhatsOnChain,
 )
-
-# The coinbase of block 575191, as /tx/{txid}/hex answers it.
-TX_HEX = (
-    "01000000010000000000000000000000000000000000000000000000000000000000000000ffffffff1c03d7c608"
-    "2f7376706f6f6c2e636f6d2f3edff034600055b8467f0040ffffffff01247e814a000000001976a914492558fb8c"
-    "a71a3591316d095afc0f20ef7d42f788ac00000000"
-)
-TXID = "c1d32f28baa27a376ba977f6a8de6ce0a87041157cef0274b20bfda2b0d8df96"
-OTHER_TXID = "7e0ba1980522125f1f40d19a249ab3ae036001b991776813d25aebe08e8b8a50"
-BLOCK_HASH = "0000000000000000091216c46973d82db057a6f9911352892b7769ed517681c3"
-HEADER_HASH = "000000000003ba27aa200b1cecaad478d2b00432346c3f1f3986da1afd33e506"
-HEADER: dict[str, Any] = {
-    "hash": HEADER_HASH,
-    "confirmations": 1,
-    "size": 957,
-    "height": 100_000,
-    "version": 1,
-    "versionHex": "00000001",
-    "merkleroot": "f3e94742aca4b5ef85488dc37c06c3282295ffec960994b2c0d5ac2a25a95766",
-    "time": 1_293_623_863,
-    "mediantime": 1_293_622_620,
-    "nonce": 274_148_111,
-    "bits": "1b04864c",
-    "difficulty": 14484.1623612254,
-    "chainwork": "0000000000000000000000000000000000000000000000000644cb7f5234089e",
-    "previousblockhash": "000000000002d01c1fccc21636b607dfd930d31d01c3a62104612a1719011250",
-    "nextblockhash": "",
-    "nTx": 0,
-    "num_tx": 4,
-}
-A, B = "1BgGZ9tcN4rm9KBzDn7KprQz87SZ26SAMH", "1F3sAm6ZtwLAUnj7d38pGFxtP3RVEvtsbV"
-
-Reply = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]
-
-
-def reply(status: int, body: object, **headers: str) -> bytes:
-    """An HTTP answer; bytes go out as they are, all else as JSON with the usual newline."""
-    data = body if isinstance(body, bytes) else json.dumps(body).encode() + b"\n"
-    lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(data)}"]
-    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + data
-
-
-@dataclass
-class Request:
-    target: str
-    headers: dict[str, str]
-    body: bytes
-
-
-class Source:
-    """A small HTTP server that answers what it is told to, and remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.requests: list[Request] = []
-        self._replies: dict[str, deque[Reply]] = {}
-
-    def on(self, target: str, *replies: Reply) -> None:
-        """Answer these in turn; the last one stays."""
-        self._replies[target] = deque(replies)
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                first, *lines = head.decode().strip().split("\r\n")
-                headers = dict(line.lower().split(": ", 1) for line in lines)
-                body = await reader.readexactly(int(headers.get("content-length", 0)))
-                target = first.removesuffix(" HTTP/1.1").replace("/v1/bsv/main", "")
-                self.requests.append(Request(target, headers, body))
-                replies = self._replies[target]
-                answer = replies.popleft() if len(replies) > 1 else replies[0]
-                if callable(answer):
-                    await answer(writer)
-                    return
-                writer.write(answer)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
-        finally:
-            writer.close()
-
-
-@pytest_asyncio.fixture
-async def source() -> AsyncIterator[Source]:
-    yield Source()
-
-
-@pytest_asyncio.fixture
-async def base_url(source: Source) -> AsyncIterator[str]:
-    server = await asyncio.start_server(source.serve, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/bsv"
-
-
-@pytest_asyncio.fixture
-async def client(base_url: str) -> AsyncIterator[WhatsOnChain]:
-    retry = RetryPolicy(attempts=3, wait_initial_s=0.001)
-    async with WhatsOnChain(base_url, rate_per_s=10_000, timeout_s=5, retry=retry) as client:
-        yield client
 
 
 class TestAnswers:
@@ -136,8 +41,8 @@ class TestAnswers:
         assert answer.best_block_hash == BLOCK_HASH
 
     async def test_headers_by_hash_and_height(self, source: Source, client: WhatsOnChain) -> None:
-        source.on(f"GET /block/{HEADER_HASH}/header", reply(200, HEADER))
-        source.on("GET /block/100000/header", reply(200, HEADER))
+        source.on(f"GET /block/{HEADER_HASH}/header", reply(200, HEADER_JSON))
+        source.on("GET /block/100000/header", reply(200, HEADER_JSON))
         by_hash, by_height = await client.header(HEADER_HASH), await client.header(100_000)
         assert by_hash == by_height
         assert (by_hash.header.hash, by_hash.height) == (HEADER_HASH, 100_000)
@@ -146,13 +51,13 @@ class TestAnswers:
     async def test_the_first_block_has_no_previous_one(
         self, source: Source, client: WhatsOnChain, previous: str | None
     ) -> None:
-        source.on("GET /block/0/header", reply(200, as_json(genesis(), 0, previous)))
+        source.on("GET /block/0/header", reply(200, header_json(genesis(), 0, previous)))
         assert (await client.header(0)).header == genesis()
 
     async def test_latest_headers(self, source: Source, client: WhatsOnChain) -> None:
-        source.on("GET /block/headers?limit=10&order=desc", reply(200, [HEADER]))
+        source.on("GET /block/headers?limit=10&order=desc", reply(200, [HEADER_JSON]))
         target = f"GET /block/headers?limit=20&order=asc&hash={HEADER_HASH}"
-        source.on(target, reply(200, [HEADER, HEADER]))
+        source.on(target, reply(200, [HEADER_JSON, HEADER_JSON]))
         assert len(await client.headers_latest()) == 1
         run = await client.headers_latest(limit=20, start_hash=HEADER_HASH, order="asc")
         assert [each.height for each in run] == [100_000] * 2
@@ -186,10 +91,11 @@ class TestAnswers:
         now_mined = {"tx_pos": 1, "tx_hash": TXID, "value": 154, "isSpentInMempoolTx": False}
         source.on(
             "POST /addresses/unconfirmed/unspent",
-            reply(200, [coins(A, [seen, now_mined]), coins(B, None)]),
+            reply(200, [coins_json(A, [seen, now_mined]), coins_json(B, None)]),
         )
         source.on(
-            "POST /addresses/confirmed/unspent", reply(200, [coins(B, []), coins(A, [mined])])
+            "POST /addresses/confirmed/unspent",
+            reply(200, [coins_json(B, []), coins_json(A, [mined])]),
         )
         answer = await client.unspent_all([A, B])
         assert answer[B] == []
@@ -201,7 +107,8 @@ class TestAnswers:
 
     async def test_coins_on_several_pages(self, source: Source, client: WhatsOnChain) -> None:
         pages = [
-            coins(A, [{"height": 5, "tx_pos": n, "tx_hash": TXID, "value": n}]) for n in range(3)
+            coins_json(A, [{"height": 5, "tx_pos": n, "tx_hash": TXID, "value": n}])
+            for n in range(3)
         ]
         source.on("POST /addresses/unconfirmed/unspent", reply(200, []))
         source.on(
@@ -246,7 +153,7 @@ class TestAnswers:
     async def test_a_checkpoint(self, source: Source, client: WhatsOnChain) -> None:
         line = [genesis(), *grow(genesis(), 14)]
         for height, header in enumerate(line):
-            source.on(f"GET /block/{header.hash}/header", reply(200, as_json(header, height)))
+            source.on(f"GET /block/{header.hash}/header", reply(200, header_json(header, height)))
         found = await fetch_checkpoint(client, REGTEST, height=14, block_hash=line[-1].hash)
         assert found.headers == tuple(line[-11:])
         first = await fetch_checkpoint(client, REGTEST, height=1, block_hash=line[1].hash)
@@ -258,260 +165,6 @@ class TestAnswers:
             await client.broadcast(bytes.fromhex(TX_HEX))
         assert source.requests[0].headers["authorization"] == "mainnet_key"
         assert source.requests[0].headers["accept-encoding"] == "identity"
-
-
-def as_json(header: Header, height: int, previous: str | None = "its own") -> dict[str, object]:
-    item: dict[str, object] = {
-        "hash": header.hash,
-        "height": height,
-        "version": header.version,
-        "merkleroot": header.merkle_root,
-        "time": header.time,
-        "nonce": header.nonce,
-        "bits": f"{header.bits:08x}",
-    }
-    if previous is not None:
-        item["previousblockhash"] = previous and header.prev_hash
-    return item
-
-
-def coins(address: str, result: list[dict[str, Any]] | None) -> dict[str, object]:
-    return {"address": address, "script": "00" * 32, "result": result, "error": ""}
-
-
-class TestRefusals:
-    @pytest.mark.parametrize(
-        ("status", "body", "error"),
-        [
-            (404, b"", NotFound),
-            (404, b'"Block not found"\n', NotFound),
-            (400, b"", NotFound),
-            (400, b'"unexpected response code 500: 258: txn-mempool-conflict"\n', Rejected),
-            (400, b"plain text", Rejected),
-            (400, b'{"error":"limit can\'t be less than 1 or greater than 20"}', Rejected),
-            (401, b'"Invalid APIKey"\n', Unauthorized),
-            (403, b"", Unauthorized),
-            (418, b"", MalformedAnswer),
-            (302, b"", MalformedAnswer),
-        ],
-    )
-    async def test_final_answers_are_not_asked_for_again(
-        self,
-        source: Source,
-        client: WhatsOnChain,
-        status: int,
-        body: bytes,
-        error: type[Exception],
-    ) -> None:
-        source.on("GET /chain/info", reply(status, body, Location="/elsewhere"))
-        with pytest.raises(error):
-            await client.chain_info()
-        assert len(source.requests) == 1
-
-    async def test_the_nodes_reason_is_kept(self, source: Source, client: WhatsOnChain) -> None:
-        source.on("POST /tx/raw", reply(400, "unexpected response code 500: Missing inputs"))
-        with pytest.raises(Rejected) as caught:
-            await client.broadcast(bytes.fromhex(TX_HEX))
-        assert caught.value.reason == "unexpected response code 500: Missing inputs"
-
-    async def test_a_retry_after_of_1970_is_ignored(
-        self, source: Source, client: WhatsOnChain
-    ) -> None:
-        busy = reply(429, "Too Many Requests", Retry_After="Thu, 01 Jan 1970 00:00:01 GMT")
-        source.on("POST /tx/raw", busy, busy, reply(200, TXID))
-        assert await client.broadcast(bytes.fromhex(TX_HEX)) == TXID
-        assert len(source.requests) == 3
-
-    @pytest.mark.parametrize(
-        ("status", "error"), [(429, RateLimited), (500, Unavailable), (502, Unavailable)]
-    )
-    async def test_retries_end(
-        self, source: Source, client: WhatsOnChain, status: int, error: type[Exception]
-    ) -> None:
-        source.on("GET /chain/info", reply(status, b""))
-        with pytest.raises(error):
-            await client.chain_info()
-        assert len(source.requests) == 3
-
-    async def test_a_source_that_hangs_up(self, source: Source, client: WhatsOnChain) -> None:
-        async def hang_up(_: asyncio.StreamWriter) -> None:
-            return
-
-        source.on("GET /chain/info", hang_up)
-        with pytest.raises(Unavailable):
-            await client.chain_info()
-
-    async def test_a_source_that_is_not_there(self, base_url: str) -> None:
-        nowhere = base_url.replace("127.0.0.1", "127.0.0.1").rsplit(":", 1)[0] + ":1/v1/bsv"
-        retry = RetryPolicy(attempts=2, wait_initial_s=0.001)
-        async with WhatsOnChain(nowhere, rate_per_s=1_000, retry=retry) as client:
-            with pytest.raises(Unavailable):
-                await client.chain_info()
-
-    @pytest.mark.parametrize("drip", [False, True])
-    async def test_a_slow_source(self, source: Source, base_url: str, drip: bool) -> None:
-        async def slow(writer: asyncio.StreamWriter) -> None:
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-            while not writer.is_closing():
-                if drip:  # every read comes in time, the whole never does
-                    writer.write(b" ")
-                    await writer.drain()
-                await asyncio.sleep(0.01)
-
-        source.on("GET /chain/info", slow)
-        retry = RetryPolicy(attempts=1)
-        async with WhatsOnChain(base_url, timeout_s=0.2, retry=retry) as client:
-            with pytest.raises(Unavailable, match=r"0\.2 s"):
-                await client.chain_info()
-
-
-class TestNothingIsTrusted:
-    @pytest.mark.parametrize(
-        "body",
-        [
-            b"",
-            b"<html>busy</html>",
-            b"\xff\xfe",
-            b"[" * 500_000,
-            b'{"chain": NaN}',
-            b"null",
-            b"[]",
-            b'"main"',
-            b'{"chain":"main","blocks":true,"bestblockhash":"' + b"00" * 32 + b'"}',
-            b'{"chain":"main","blocks":-1,"bestblockhash":"' + b"00" * 32 + b'"}',
-            b'{"chain":"main","blocks":1,"bestblockhash":"00"}',
-            b'{"chain":5,"blocks":1,"bestblockhash":"' + b"00" * 32 + b'"}',
-            b'{"blocks":' + b"9" * 5_000 + b"}",
-        ],
-    )
-    async def test_garbage(self, source: Source, client: WhatsOnChain, body: bytes) -> None:
-        source.on("GET /chain/info", reply(200, body))
-        with pytest.raises(MalformedAnswer):
-            await client.chain_info()
-
-    async def test_too_much(self, source: Source, client: WhatsOnChain) -> None:
-        source.on("GET /chain/info", reply(200, b" " * ((1 << 20) + 1)))
-        with pytest.raises(MalformedAnswer, match="larger"):
-            await client.chain_info()
-
-    async def test_compressed_without_being_asked(
-        self, source: Source, client: WhatsOnChain
-    ) -> None:
-        source.on("GET /chain/info", reply(200, b"\x1f\x8b", Content_Encoding="gzip"))
-        with pytest.raises(MalformedAnswer, match="compressed"):
-            await client.chain_info()
-
-    @pytest.mark.parametrize(
-        "change",
-        [
-            {"nonce": 1},
-            {"hash": BLOCK_HASH},
-            {"hash": None},
-            {"bits": "zz"},
-            {"bits": 453_281_356},
-            {"version": 1 << 40},
-            {"time": "1293623863"},
-            {"previousblockhash": 5},
-            {"previousblockhash": ""},
-            {"height": -1},
-            {"height": 1 << 40},
-        ],
-    )
-    async def test_a_header_that_is_none(
-        self, source: Source, client: WhatsOnChain, change: dict[str, object]
-    ) -> None:
-        source.on(f"GET /block/{HEADER_HASH}/header", reply(200, HEADER | change))
-        with pytest.raises(MalformedAnswer):
-            await client.header(HEADER_HASH)
-
-    async def test_another_header_than_asked(self, source: Source, client: WhatsOnChain) -> None:
-        source.on(f"GET /block/{BLOCK_HASH}/header", reply(200, HEADER))
-        source.on("GET /block/99999/header", reply(200, HEADER))
-        for question in (BLOCK_HASH, 99_999):
-            with pytest.raises(MalformedAnswer, match="another block"):
-                await client.header(question)
-
-    @pytest.mark.parametrize("body", [b"", b"zz", b"00", TX_HEX.encode()[:-2], b"\xff\xff"])
-    async def test_another_transaction(
-        self, source: Source, client: WhatsOnChain, body: bytes
-    ) -> None:
-        source.on(f"GET /tx/{TXID}/hex", reply(200, body))
-        with pytest.raises(MalformedAnswer):
-            await client.raw_tx(TXID)
-
-    @pytest.mark.parametrize(
-        "change",
-        [
-            {"txOrId": OTHER_TXID},
-            {"index": -1},
-            {"index": "0"},
-            {"target": "x"},
-            {"nodes": ["x"]},
-            {"nodes": [5]},
-            {"nodes": None},
-        ],
-    )
-    async def test_a_proof_that_is_none(
-        self, source: Source, client: WhatsOnChain, change: dict[str, object]
-    ) -> None:
-        proof = {"index": 0, "txOrId": TXID, "target": BLOCK_HASH, "nodes": ["*"]}
-        source.on(f"GET /tx/{TXID}/proof/tsc", reply(200, [proof | change]))
-        with pytest.raises(MalformedAnswer):
-            await client.tsc_proof(TXID)
-
-    @pytest.mark.parametrize(
-        "answer",
-        [
-            {},
-            [5],
-            [coins(B, [])],
-            [coins(A, [{"tx_pos": 0, "tx_hash": TXID, "value": 1.5}])],
-            [coins(A, [{"tx_pos": 0, "tx_hash": TXID, "value": -1}])],
-            [coins(A, [{"tx_pos": 0, "tx_hash": TXID, "value": 10**17}])],
-            [coins(A, [{"tx_pos": 1 << 32, "tx_hash": TXID, "value": 1}])],
-            [coins(A, [{"tx_pos": 0, "tx_hash": "x", "value": 1}])],
-            [coins(A, [{"tx_pos": 0, "tx_hash": TXID, "value": 1, "height": "5"}])],
-            [coins(A, [5])],  # type: ignore[list-item]  # that is the point
-            [{"address": A, "result": {}}],
-        ],
-    )
-    async def test_coins_that_are_none(
-        self, source: Source, client: WhatsOnChain, answer: object
-    ) -> None:
-        source.on("POST /addresses/unconfirmed/unspent", reply(200, answer))
-        with pytest.raises(MalformedAnswer):
-            await client.unspent_all([A])
-
-    async def test_pages_without_end(self, source: Source, client: WhatsOnChain) -> None:
-        endless = coins(A, []) | {"nextPageToken": "again"}
-        source.on("POST /addresses/unconfirmed/unspent", reply(200, [endless]))
-        source.on(f"GET /address/{A}/unconfirmed/unspent?token=again", reply(200, endless))
-        with pytest.raises(MalformedAnswer, match="pages"):
-            await client.unspent_all([A])
-
-    async def test_an_error_for_one_address(self, source: Source, client: WhatsOnChain) -> None:
-        failed = coins(A, []) | {"error": "unable to fetch"}
-        source.on("POST /addresses/unconfirmed/unspent", reply(200, [failed]))
-        with pytest.raises(Rejected, match="unable to fetch"):
-            await client.unspent_all([A])
-
-    @pytest.mark.parametrize(
-        "answer", [[], [{"txid": OTHER_TXID}], [5], [{"txid": TXID, "blockhash": BLOCK_HASH}]]
-    )
-    async def test_status_of_something_else(
-        self, source: Source, client: WhatsOnChain, answer: object
-    ) -> None:
-        source.on("POST /txs/status", reply(200, answer))
-        with pytest.raises(MalformedAnswer):
-            await client.tx_status([TXID])
-
-    @pytest.mark.parametrize("answer", ["", OTHER_TXID, None, {"txid": TXID}])
-    async def test_a_broadcast_that_answers_something_else(
-        self, source: Source, client: WhatsOnChain, answer: object
-    ) -> None:
-        source.on("POST /tx/raw", reply(200, answer))
-        with pytest.raises(MalformedAnswer):
-            await client.broadcast(bytes.fromhex(TX_HEX))
 
 
 class TestOurselves:
