@@ -1,0 +1,28 @@
+"""`python -m memepool_sandbox run|demo`."""
+
+import sys
+
+from memepool_sandbox.launcher.options import Options, parser
+
+
+def main() -> int:
+    """Run a command; returns its exit code."""
+    arguments = parser().parse_args()
+    if arguments.command == "demo":
+        from memepool_sandbox.demo import demo  # noqa: PLC0415 - a command loads only its own
+
+        return demo()
+    from memepool_sandbox.launcher.run import run  # noqa: PLC0415 - a command loads only its own
+
+    return run(
+        Options(
+            port=arguments.port,
+            block_seconds=arguments.block_seconds,
+            players=arguments.players,
+            data=arguments.data,
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""What `make run` and `make demo` can be told."""
+
+import argparse
+import errno
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+HOST = "127.0.0.1"
+CHAIN_PORT_OFFSET = 90
+AITUBO_PORT_OFFSET = 91
+
+
+class PortTakenError(Exception):
+    """A port that we must have is somebody else's."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where the system listens and lives, and how lively it is."""
+
+    port: int = 8000
+    block_seconds: float = 60.0
+    players: int = 3
+    data: Path = Path(".memepool")
+
+    @property
+    def chain_port(self) -> int:
+        """The simulated chain's port, and its control API's."""
+        return self.port + CHAIN_PORT_OFFSET
+
+    @property
+    def aitubo_port(self) -> int:
+        """The simulated image AI's port."""
+        return self.port + AITUBO_PORT_OFFSET
+
+    def require_free_ports(self) -> None:
+        """Fail early and clearly.
+
+        Raises:
+            PortTakenError: one line that names the port and the way out.
+        """
+        for port in (self.port, self.chain_port, self.aitubo_port):
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((HOST, port))
+                except OSError as error:
+                    if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                        raise
+                    reason = os.strerror(error.errno).lower()
+                    msg = f"port {port}: {reason}; choose others, say make run PORT=9000"
+                    raise PortTakenError(msg) from error
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that are free now, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind((HOST, 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `python -m memepool_sandbox`."""
+    top = argparse.ArgumentParser(prog="python -m memepool_sandbox", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run everything on this machine until Ctrl-C")
+    run.add_argument("--port", type=_port, default=Options.port)
+    run.add_argument("--block-seconds", type=_seconds, default=Options.block_seconds)
+    run.add_argument("--players", type=_players, default=Options.players)
+    run.add_argument("--data", type=Path, default=Options.data)
+    commands.add_parser("demo", help="play one whole round and account for every satoshi")
+    return top
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 1 <= port <= 65535 - AITUBO_PORT_OFFSET:
+        msg = f"a port from 1 to {65535 - AITUBO_PORT_OFFSET}"
+        raise argparse.ArgumentTypeError(msg)
+    return port
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 1 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError("seconds from 1 to 86400")
+    return seconds
+
+
+def _players(text: str) -> int:
+    players = int(text)
+    if not 0 <= players <= 200:
+        raise argparse.ArgumentTypeError("players from 0 to 200")
+    return players
