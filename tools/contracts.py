@@ -1,5 +1,6 @@
 """Writes contracts/ from the code: JSON Schemas of events, AsyncAPI, OpenAPI of each service, and
-the queues of the bus with their bindings; and docs/not-built-yet.md.
+the queues of the bus with their bindings. Beside it docs/not-built-yet.md, and the document of all
+services together, which the gateway shows.
 
 The files are checked in, so that a change of a contract is seen in review, and consumers are tested
 against them. A test fails while they differ from what this would write.
@@ -9,6 +10,7 @@ import ast
 import json
 import os
 import sys
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,16 @@ from unittest.mock import patch
 
 from pydantic import BaseModel
 
-from memepool_common.web.app import Probes
+from memepool_common.web.app import Probes, build_app
+from memepool_gateway.stream.api import stream_router
+from tools.openapi_merge import merge
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES = ("auth", "content", "payments", "rounds")
 EXCHANGE = "memepool.events"
 TYPE_PREFIX = "memepool."
+MERGED = "services/gateway/src/memepool_gateway/docs/openapi.json"
+NOT_BUILT_YET = "docs/not-built-yet.md"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Document = dict[str, Any]
@@ -50,21 +56,32 @@ HEADERS: Document = {
 
 def generate() -> dict[str, str]:
     """Every generated file as it should be, by its path in the repository."""
-    documents: dict[str, Document] = {"asyncapi": asyncapi(), "topology": topology()}
-    for service in SERVICES:
-        documents[f"openapi/{service}"] = openapi(service)
-        for event_type, model in events_of(service).items():
-            documents[f"events/{event_type}.schema"] = event_schema(event_type, model)
-    files = {
-        f"contracts/{name}.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-        for name, document in documents.items()
+    interfaces = {service: openapi(service) for service in SERVICES}
+    documents: dict[str, Document] = {
+        "contracts/asyncapi.json": asyncapi(),
+        "contracts/topology.json": topology(),
+        MERGED: merge(
+            {**interfaces, "gateway": gateway_openapi()},
+            title="Memepool",
+            description="A meme competition between two blocks of the BSV chain.",
+        ),
     }
-    return files | {"docs/not-built-yet.md": not_built_yet()}
+    for service, interface in interfaces.items():
+        documents[f"contracts/openapi/{service}.json"] = interface
+        for event_type, model in events_of(service).items():
+            documents[f"contracts/events/{event_type}.schema.json"] = event_schema(
+                event_type, model
+            )
+    files = {
+        path: json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        for path, document in documents.items()
+    }
+    return files | {NOT_BUILT_YET: not_built_yet()}
 
 
 def generated_files() -> dict[str, str]:
     """Those of them that are there now, and whatever else lies in contracts/."""
-    files = [*(ROOT / "contracts").rglob("*.json"), ROOT / "docs/not-built-yet.md"]
+    files = [*(ROOT / "contracts").rglob("*.json"), ROOT / MERGED, ROOT / NOT_BUILT_YET]
     return {file.relative_to(ROOT).as_posix(): file.read_text() for file in files if file.exists()}
 
 
@@ -82,11 +99,27 @@ def event_schema(event_type: str, model: type[BaseModel]) -> Document:
 
 def openapi(service: str) -> Document:
     """A service's HTTP interface. Its application is built, and never started."""
-    with patch.dict(os.environ, example_settings(service)):
-        settings = import_module(f"memepool_{service}.settings").Settings()
-    public, _ = import_module(f"memepool_{service}.app").create_apps(settings, Probes())
+    public, _ = import_module(f"memepool_{service}.app").create_apps(_settings(service), Probes())
     document: Document = public.openapi()
     return document
+
+
+def gateway_openapi() -> Document:
+    """What the gateway answers itself."""
+    settings = _settings("gateway")
+    return build_app(
+        service="gateway",
+        description="",
+        settings=settings.http,
+        lifespan=lambda _app: nullcontext(),
+        routers=[stream_router(settings)],
+        errors={},
+    ).openapi()
+
+
+def _settings(service: str) -> Any:
+    with patch.dict(os.environ, example_settings(service)):
+        return import_module(f"memepool_{service}.settings").Settings()
 
 
 def topology() -> Document:

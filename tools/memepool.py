@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
         "test": test,
         "lint": lint,
         "types": lambda _rest: _step("mypy", "."),
-        "contracts": lambda rest: _replace_process("tools/contracts.py", *rest),
+        "contracts": lambda _rest: _step("python", "-m", "tools.contracts"),
         "lock": lock,
         "clean": clean,
     }
