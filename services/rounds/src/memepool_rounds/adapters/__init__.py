@@ -1,0 +1,1 @@
+"""What talks to the world outside: the source of blocks; the watch over a queue."""

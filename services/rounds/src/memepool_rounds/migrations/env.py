@@ -1,0 +1,3 @@
+from memepool_common.migrations import run_env
+
+run_env()
