@@ -72,11 +72,13 @@ def verify_bsm(message: str, signature: str, address: str, network: Network) -> 
 
 def _parse(signature: str) -> bytes:
     """Return r, s and recovery id (65 bytes)."""
+    if len(signature) != _BASE64_LENGTH:
+        raise SignatureError("malformed_signature", "a signature is base64 of 65 bytes")
     try:
         data = base64.b64decode(signature, validate=True)
     except ValueError:
         raise SignatureError("malformed_signature", "the signature is not base64") from None
-    if len(signature) != _BASE64_LENGTH or len(data) != _SIGNATURE_SIZE:
+    if len(data) != _SIGNATURE_SIZE:
         raise SignatureError("malformed_signature", "a signature is base64 of 65 bytes")
     header = data[0]
     if _HEADER_SEGWIT <= header < _HEADER_END:

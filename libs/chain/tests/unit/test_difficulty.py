@@ -1,12 +1,12 @@
 """Required bits: the nodes' own test of the 144-block algorithm, and what a liar may not do."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from memepool_chain import difficulty
 from memepool_chain.difficulty import (
     RETARGET_ANCESTORS,
     ancestors_needed,
@@ -112,16 +112,30 @@ def test_any_times_and_bits_agree_with_the_specification(steps: list[int]) -> No
     assert required_bits(MAIN, headers) == reference_bits(headers, target_of(LIMIT_BITS))
 
 
-def test_equal_times_keep_the_block_that_nodes_keep() -> None:
-    """With three equal times nothing is swapped, so the middle block is the one."""
-    blocks = Blocks()
-    window = blocks.headers[-RETARGET_ANCESTORS:]
-    heavy = replace(window[-1], bits=0x1B00FFFF, time=window[-2].time)
-    # Times t-600, t, t: the last two are equal, the median stays the middle one, and the last
-    # block's heavy work is not counted.
-    assert required_bits(MAIN, [*window[:-1], heavy]) == required_bits(
-        MAIN, [*window[:-1], replace(heavy, bits=window[-1].bits)]
-    )
+@pytest.mark.parametrize(
+    ("times", "chosen"),
+    [
+        ((1, 2, 3), 1),
+        ((3, 2, 1), 1),
+        ((2, 1, 3), 0),
+        ((2, 3, 1), 0),
+        ((1, 3, 2), 2),
+        ((3, 1, 2), 2),
+        # Equal times: whichever the nodes' swaps leave in the middle.
+        ((1, 1, 1), 1),
+        ((1, 1, 2), 1),
+        ((2, 1, 1), 1),
+        ((1, 2, 2), 1),
+        ((2, 2, 1), 1),
+        ((1, 2, 1), 2),
+        ((2, 1, 2), 0),
+    ],
+)
+def test_the_median_of_three_is_the_block_that_nodes_pick(
+    times: tuple[int, int, int], chosen: int
+) -> None:
+    headers = [Header(1, "00" * 32, "00" * 32, time, LIMIT_BITS, 0) for time in times]
+    assert difficulty._suitable(headers, 2) == chosen
 
 
 def code_of(network: Network, header: Header, ancestors: Sequence[Header]) -> str:
