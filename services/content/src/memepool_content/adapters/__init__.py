@@ -1,0 +1,1 @@
+"""What talks to the world: the object store and the image processes."""

@@ -1,0 +1,197 @@
+"""A small pool of image processes: hard limits on time and memory, and no faith in them.
+
+Processes are started when there is work, kept warm for a while, and replaced after some images.
+One that is killed, hangs or answers nonsense costs the file that it worked on, nothing else.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import struct
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from memepool_content.domain.errors import ImageRejectedError
+from memepool_content.domain.image import Caps
+from memepool_content.domain.meme import Variant
+from memepool_content.imaging.pipeline import Processed
+from memepool_content.settings import ProcessorSettings
+
+ANSWER_BYTES_MAX = 64 * 1024
+IMAGES_PER_PROCESS_MAX = 100
+GRACE_S = 2.0
+_LENGTH = struct.Struct(">I")
+_OVER_LIMIT = {-signal.SIGXCPU, -signal.SIGALRM, -signal.SIGXFSZ}
+log = structlog.get_logger(__name__)
+
+
+class ProcessorCrashedError(Exception):
+    """An image process died and it is not known why: by its file, or by accident."""
+
+
+def _too_costly() -> ImageRejectedError:
+    detail = "The image takes too much time or memory to decode."
+    return ImageRejectedError("too_costly", detail)
+
+
+class ImageProcessor:
+    """Runs the image pipeline in other processes, a few at a time."""
+
+    def __init__(self, settings: ProcessorSettings, caps: Caps, quality_min: float) -> None:
+        self._settings = settings
+        self._caps = caps
+        self._quality_min = quality_min
+        self._slots = asyncio.Semaphore(settings.processes)
+        self._idle: list[_Process] = []
+        self._reaper: asyncio.TimerHandle | None = None
+
+    async def process(self, source: Path, folder: Path) -> Processed:
+        """Make the renditions of `source` in `folder`, an empty folder of its own.
+
+        Raises:
+            ImageRejectedError: the file is refused, or went over a limit (`too_costly`).
+            ProcessorCrashedError: the process died of another cause.
+        """
+        request = {
+            "source": str(source),
+            "folder": str(folder),
+            "caps": asdict(self._caps),
+            "quality_min": self._quality_min,
+            "cpu_s": self._settings.cpu_s,
+            "wall_s": self._settings.wall_s,
+        }
+        async with self._slots:
+            process = self._idle.pop() if self._idle else await _Process.start(self._settings)
+            try:
+                answer = await process.ask(request, self._settings.wall_s + GRACE_S)
+            except BaseException:
+                process.kill()
+                await process.wait()
+                raise
+            await self._keep(process, exhausted="exhausted" in answer)
+        return _result(answer, folder)
+
+    @property
+    def pids(self) -> list[int]:
+        """The idle processes."""
+        return [process.pid for process in self._idle]
+
+    async def aclose(self) -> None:
+        """End the processes."""
+        if self._reaper is not None:
+            self._reaper.cancel()
+        idle, self._idle = self._idle, []
+        for process in idle:
+            process.kill()
+            await process.wait()
+
+    async def _keep(self, process: "_Process", *, exhausted: bool) -> None:
+        process.images += 1
+        if exhausted or process.images >= IMAGES_PER_PROCESS_MAX:
+            process.kill()
+            await process.wait()
+            return
+        self._idle.append(process)
+        if self._reaper is not None:
+            self._reaper.cancel()
+        loop = asyncio.get_running_loop()
+        self._reaper = loop.call_later(self._settings.idle_s, self._reap)
+
+    def _reap(self) -> None:
+        """Nobody has needed them for a while: give their memory back."""
+        idle, self._idle = self._idle, []
+        for process in idle:
+            process.kill()
+
+
+def _result(answer: dict[str, Any], folder: Path) -> Processed:
+    """The answer, checked: the process has read hostile bytes and may lie."""
+    if "exhausted" in answer:
+        raise _too_costly()
+    try:
+        if "rejected" in answer:
+            raise ImageRejectedError(
+                str(answer["rejected"]["code"]), str(answer["rejected"]["detail"])
+            )
+        done = answer["processed"]
+        variants = tuple(Variant(**variant) for variant in done["variants"])
+        files = {str(name): str(path) for name, path in done["files"].items()}
+        if {variant.name for variant in variants} != {"full", "preview", "thumb"} or any(
+            Path(files[variant.name]).parent != folder for variant in variants
+        ):
+            raise ProcessorCrashedError("an answer that is not ours")
+        return Processed(
+            int(done["frames"]), float(done["quality"]), str(done["pixel_sha256"]), variants, files
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ProcessorCrashedError("an answer that is not ours") from error
+
+
+class _Process:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.images = 0
+
+    @classmethod
+    async def start(cls, settings: ProcessorSettings) -> "_Process":
+        """A new interpreter, never a fork of ours: ours has threads, secrets and connections."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "memepool_content.imaging.process",
+            str(settings.memory_bytes_max),
+            str(settings.file_bytes_max),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for us: we finish what is in flight
+            env={
+                "PATH": os.environ.get("PATH", ""),
+                "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+                "MALLOC_ARENA_MAX": "1",  # an arena reserves 64 MB of the limited space
+            },
+        )
+        return cls(process)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def ask(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """One request and its answer; after any error the process is of no more use."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None and stdout is not None  # noqa: S101, PT018 - both are pipes
+        body = json.dumps(request).encode()
+        try:
+            async with asyncio.timeout(timeout_s):
+                stdin.write(_LENGTH.pack(len(body)) + body)
+                await stdin.drain()
+                (size,) = _LENGTH.unpack(await stdout.readexactly(_LENGTH.size))
+                if size > ANSWER_BYTES_MAX:
+                    raise ProcessorCrashedError("an answer that is not ours")
+                answer = json.loads(await stdout.readexactly(size))
+        except TimeoutError as error:
+            raise _too_costly() from error
+        except (asyncio.IncompleteReadError, ConnectionError, ValueError) as error:
+            self.kill()
+            status = await self.wait()
+            if status in _OVER_LIMIT:
+                raise _too_costly() from error
+            log.warning("image_process_died", status=status)
+            raise ProcessorCrashedError(f"the image process ended with {status}") from error
+        if not isinstance(answer, dict):
+            raise ProcessorCrashedError("an answer that is not ours")
+        return answer
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def wait(self) -> int:
+        return await self._process.wait()

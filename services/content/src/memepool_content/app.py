@@ -1,0 +1,61 @@
+"""The API process."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+
+from memepool_common.audit import audit_router
+from memepool_common.web.app import Probes, build_app, internal_app
+from memepool_common.web.lifespan import api_resources
+from memepool_content.adapters.media_store import LocalMediaStore
+from memepool_content.api import contents, later, media, uploads
+from memepool_content.domain import errors
+from memepool_content.settings import Settings
+
+UPLOAD_OVERHEAD_BYTES = 128 * 1024
+"""Fields and multipart headers around the file."""
+STATUSES: dict[type[Exception], int] = {
+    errors.NotFoundError: 404,
+    errors.RemovedError: 410,
+    errors.NotOwnerError: 403,
+    errors.SuspendedError: 403,
+    errors.ForbiddenTransitionError: 409,
+    errors.DuplicateError: 409,
+    errors.TakenDownError: 409,
+    errors.UnsupportedFormatError: 415,
+    errors.EmptyFileError: 422,
+    errors.InvalidMetadataError: 422,
+    errors.FileTooLargeError: 413,
+    errors.QuotaError: 429,
+}
+
+
+def create_apps(settings: Settings, probes: Probes) -> tuple[FastAPI, FastAPI]:
+    """The public and the internal application."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.media_store = LocalMediaStore(settings.store.folder)
+        app.state.upload_limits = settings.uploads
+        app.state.upload_streams = asyncio.Semaphore(settings.uploads.concurrent_max)
+        async with api_resources(app, settings, probes):
+            yield
+
+    public = build_app(
+        service="content",
+        description="Memes: upload, validation, delivery.",
+        settings=settings.http,
+        lifespan=lifespan,
+        routers=[
+            audit_router("content"),
+            uploads.router,
+            later.router,
+            contents.router,
+            media.router,
+        ],
+        errors=STATUSES,
+        body_limits={"/content/upload": settings.uploads.file_bytes_max + UPLOAD_OVERHEAD_BYTES},
+    )
+    return public, internal_app(probes)

@@ -1,0 +1,1 @@
+"""The rules of content: pure functions and frozen values."""

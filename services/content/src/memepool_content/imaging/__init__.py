@@ -1,0 +1,1 @@
+"""What runs inside the image processes, and never in a process of the service itself."""

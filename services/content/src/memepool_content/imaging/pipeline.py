@@ -1,0 +1,260 @@
+"""From a hostile file to clean renditions: check, decode, turn upright, measure, encode anew.
+
+Nothing of the file but its pixels (in sRGB) and the timing of its frames reaches what is served.
+"""
+
+import contextlib
+import hashlib
+import io
+import mmap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import AvifImagePlugin, Image, ImageCms
+
+from memepool_content.domain.errors import ImageRejectedError
+from memepool_content.domain.image import (
+    SIGNATURE_BYTES,
+    Caps,
+    Format,
+    Header,
+    check_caps,
+    check_duration,
+    sniff,
+    unsupported,
+)
+from memepool_content.domain.meme import Variant
+from memepool_content.domain.quality import check_quality, quality_score
+from memepool_content.imaging.animation import Frames, frame_duration_ms
+from memepool_content.imaging.header import malformed, read_header
+from memepool_content.imaging.measure import PixelHash, measure
+
+PREVIEW_PX_MAX = 1_080
+THUMB_PX_MAX = 320
+JPEG_QUALITY = 90
+WEBP_QUALITY = 88
+ANIMATION_QUALITY = 80
+THUMB_QUALITY = 80
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SRGB = ImageCms.createProfile("sRGB")
+
+# Each thread of a codec would reserve address space that the memory limit counts.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+Write = Callable[[io.BufferedWriter], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """What became of an upload; `files` holds each variant's file by its name."""
+
+    frames: int
+    quality: float
+    pixel_sha256: str
+    variants: tuple[Variant, ...]
+    files: dict[str, str]
+
+
+def process(source: Path, folder: Path, caps: Caps, quality_min: float) -> Processed:
+    """Make the renditions of an uploaded file and leave them in `folder`.
+
+    Raises:
+        ImageRejectedError: it is not an image that we take, and why.
+        MemoryError: it needs more than this process may use.
+    """
+    with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        kind = sniff(data[:SIGNATURE_BYTES])
+        if kind is None:
+            raise ImageRejectedError("unsupported_format", unsupported())
+        claimed = read_header(kind, data, caps.frames_max)  # type: ignore[arg-type]  # an mmap reads like bytes
+    if claimed is not None:
+        check_caps(claimed, caps)
+    try:
+        with Image.open(source, formats=[kind]) as image:
+            # A JPEG may carry further pictures behind the first; they are not its frames.
+            frames = 1 if kind is Format.JPEG else int(getattr(image, "n_frames", 1))
+            opened = Header(*image.size, frames, claimed.duration_ms if claimed else 0)
+            check_caps(opened, caps)
+            if frames > 1:
+                return _animation(image, kind, folder, caps, quality_min)
+            full = _clean(image, _orientation(image))
+        del image  # the decoder holds up to three more copies of the pixels
+        return _still(full, kind, folder, quality_min)
+    except (ImageRejectedError, MemoryError):
+        raise
+    except Exception as error:
+        raise malformed(f"it cannot be decoded ({type(error).__name__})") from error
+
+
+def _still(full: Image.Image, kind: Format, folder: Path, quality_min: float) -> Processed:
+    quality = quality_score(measure(full))
+    check_quality(quality, quality_min)
+    pixels = PixelHash(*full.size, 1)
+    pixels.add(full)
+    output = _Output(folder)
+    kept, options = _still_encoding(kind)
+
+    def encode(name: str, rendition: Image.Image) -> None:
+        output.write(name, kept, rendition.size, lambda file: rendition.save(file, kept, **options))
+
+    encode("full", full)
+    preview = _shrunk(full, PREVIEW_PX_MAX)
+    if preview is full:
+        output.repeat("preview", "full")
+    else:
+        encode("preview", preview)
+    output.thumb(preview)
+    return output.processed(1, quality, pixels.hexdigest())
+
+
+def _still_encoding(kind: Format) -> tuple[str, dict[str, Any]]:
+    if kind is Format.JPEG:
+        return "JPEG", {"quality": JPEG_QUALITY}
+    if kind is Format.PNG:
+        return "PNG", {"compress_level": 6}
+    if kind is Format.GIF:
+        return "WEBP", {"lossless": True, "method": 2}
+    return "WEBP", {"quality": WEBP_QUALITY, "method": 4}
+
+
+def _animation(
+    image: Image.Image, kind: Format, folder: Path, caps: Caps, quality_min: float
+) -> Processed:
+    """One pass over the frames to measure and time them, then one for each rendition."""
+    orientation = _orientation(image)
+    first = 1 if image.info.get("default_image") else 0  # of an animated PNG: not a frame
+    count = int(getattr(image, "n_frames", 1)) - first
+    loop = int(image.info.get("loop", 1 if kind is Format.GIF else 0))
+    durations_ms: list[int] = []
+    pixels: PixelHash | None = None
+    best: tuple[float, Image.Image] | None = None
+    for index in range(count):
+        image.seek(first + index)
+        frame = _clean(image, orientation)
+        durations_ms.append(frame_duration_ms(image))
+        check_duration(sum(durations_ms), caps)
+        pixels = pixels or PixelHash(*frame.size, count)
+        pixels.add(frame)
+        if best is None or best[0] == 0.0:
+            best = (quality_score(measure(frame)), frame)
+    if best is None or pixels is None:
+        raise malformed("it holds no frame")
+    quality, poster = best
+    check_quality(quality, quality_min)
+    output = _Output(folder)
+
+    def encode(name: str, px_max: int | None) -> None:
+        def rendition(index: int) -> Image.Image:
+            image.seek(first + index)
+            frame = _clean(image, orientation)
+            return frame if px_max is None else _shrunk(frame, px_max)
+
+        sequence = Frames(count, rendition)
+        options = {"quality": ANIMATION_QUALITY, "method": 0, "background": (0, 0, 0, 0)}
+        output.write(
+            name,
+            "WEBP",
+            sequence.size,
+            lambda file: sequence.save(
+                file, "WEBP", save_all=True, duration=durations_ms, loop=loop, **options
+            ),
+        )
+
+    encode("full", None)
+    if max(poster.size) <= PREVIEW_PX_MAX:
+        output.repeat("preview", "full")
+    else:
+        encode("preview", PREVIEW_PX_MAX)
+    output.thumb(poster)
+    return output.processed(count, quality, pixels.hexdigest())
+
+
+class _Output:
+    """The variants written so far."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._variants: dict[str, Variant] = {}
+        self._files: dict[str, str] = {}
+
+    def write(self, name: str, kind: str, size: tuple[int, int], write: Write) -> None:
+        path = self._folder / name
+        with path.open("wb") as file:
+            write(file)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        mime_type = f"image/{kind.lower()}"
+        self._variants[name] = Variant(name, mime_type, *size, path.stat().st_size, digest)
+        self._files[name] = str(path)
+
+    def repeat(self, name: str, other: str) -> None:
+        """A variant whose bytes are those of another one."""
+        same = self._variants[other]
+        self._variants[name] = Variant(
+            name, same.mime_type, same.width, same.height, same.size_bytes, same.sha256
+        )
+        self._files[name] = self._files[other]
+
+    def thumb(self, image: Image.Image) -> None:
+        thumb = _shrunk(image, THUMB_PX_MAX)
+        options = {"quality": THUMB_QUALITY, "method": 2}
+        self.write("thumb", "WEBP", thumb.size, lambda file: thumb.save(file, "WEBP", **options))
+
+    def processed(self, frames: int, quality: float, pixel_sha256: str) -> Processed:
+        variants = tuple(self._variants.values())
+        return Processed(frames, quality, pixel_sha256, variants, self._files)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # noqa: BLE001 - a damaged EXIF block is no reason to refuse the picture
+        return 1
+
+
+def _clean(image: Image.Image, orientation: int) -> Image.Image:
+    """The current frame upright, in sRGB, as RGB or RGBA, with nothing attached to it."""
+    image.load()
+    profile = image.info.get("icc_profile")
+    frame = image
+    if frame.mode.startswith(("I", "F")):  # 16 bits a channel and more
+        frame = frame.convert("I").point(lambda level: level * (1 / 256)).convert("L")
+    mode = "RGBA" if frame.has_transparency_data else "RGB"
+    if profile and frame.mode in ("RGB", "RGBA", "CMYK"):
+        frame = _in_srgb(frame, profile, mode)
+    if frame.mode != mode:
+        frame = frame.convert(mode)
+    if orientation in _UPRIGHT:
+        frame = frame.transpose(_UPRIGHT[orientation])
+    if frame is image:
+        frame = image.copy()
+    frame.info.clear()
+    return frame
+
+
+def _in_srgb(frame: Image.Image, profile: bytes, mode: str) -> Image.Image:
+    with contextlib.suppress(ImageCms.PyCMSError, OSError):  # a damaged profile is ignored
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        converted = ImageCms.profileToProfile(frame, source, _SRGB, outputMode=mode)
+        if converted is not None:
+            return converted
+    return frame
+
+
+def _shrunk(image: Image.Image, px_max: int) -> Image.Image:
+    longest = max(image.size)
+    if longest <= px_max:
+        return image
+    size = tuple(max(1, round(side * px_max / longest)) for side in image.size)
+    return image.resize((size[0], size[1]), Image.Resampling.LANCZOS, reducing_gap=2.0)

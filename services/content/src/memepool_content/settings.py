@@ -1,0 +1,83 @@
+"""Settings of the content service: `MEMEPOOL_CONTENT_<GROUP>__<FIELD>`."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+from memepool_common.settings import (
+    AuthnSettings,
+    DatabaseSettings,
+    Group,
+    HttpSettings,
+    TelemetrySettings,
+    environment,
+)
+
+
+class StoreSettings(Group):
+    """Where the bytes are kept: a folder that API and worker share."""
+
+    folder: Path
+
+
+class UploadSettings(Group):
+    """Limits on taking uploads in. Quotas count per user; a day is the last 24 hours."""
+
+    file_bytes_max: int = Field(default=16 * 1024 * 1024, gt=0)
+    field_bytes_max: int = Field(default=16 * 1024, gt=0)
+    timeout_s: float = Field(default=120.0, gt=0)
+    temporary_folder: Path | None = Field(default=None, description="the system's, unless given")
+    concurrent_max: int = Field(default=64, gt=0, description="streams at once per process")
+    queued_per_user_max: int = Field(default=5, gt=0)
+    queued_max: int = Field(default=1_000, gt=0)
+    daily_max: int = Field(default=200, gt=0)
+
+
+class ImageSettings(Group):
+    """Caps on what an image may claim, and the least quality; see `domain.image.Caps`."""
+
+    side_px_min: int = Field(default=32, gt=0)
+    side_px_max: int = Field(default=8_192, gt=0)
+    pixels_max: int = Field(default=16_777_216, gt=0)
+    frames_max: int = Field(default=600, gt=0)
+    animation_pixels_max: int = Field(default=60_000_000, gt=0)
+    duration_ms_max: int = Field(default=60_000, gt=0)
+    aspect_max: int = Field(default=8, gt=0)
+    quality_min: float = Field(default=0.05, ge=0, le=1)
+
+
+class ProcessorSettings(Group):
+    """The image processes: how many, and what each may use for one image."""
+
+    processes: int = Field(default=2, ge=1, le=64)
+    cpu_s: int = Field(default=15, gt=0)
+    wall_s: float = Field(default=30.0, gt=0)
+    memory_bytes_max: int = Field(default=512 * 1024 * 1024, gt=0)
+    file_bytes_max: int = Field(default=64 * 1024 * 1024, gt=0)
+    idle_s: float = Field(default=20.0, gt=0, description="then its memory is given back")
+
+
+class JobSettings(Group):
+    """The processing queue. A lease is renewed while its worker lives."""
+
+    lease_s: float = Field(default=15.0, gt=0)
+    attempts_max: int = Field(default=5, ge=1)
+    retry_delay_s: float = Field(default=5.0, ge=0)
+    poll_interval_s: float = Field(default=1.0, gt=0)
+
+
+class Settings(BaseSettings):
+    """Everything that the content service can be told."""
+
+    model_config = environment("content")
+
+    http: HttpSettings = HttpSettings()
+    database: DatabaseSettings
+    authn: AuthnSettings
+    telemetry: TelemetrySettings = TelemetrySettings()
+    store: StoreSettings
+    uploads: UploadSettings = UploadSettings()
+    images: ImageSettings = ImageSettings()
+    processor: ProcessorSettings = ProcessorSettings()
+    jobs: JobSettings = JobSettings()

@@ -1,0 +1,39 @@
+"""Objects that must go from the store: entered in the transaction that lets go of them."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from sqlalchemy import text
+
+from memepool_common.db import Session
+
+_ADD = text(
+    "insert into erasure (key, due_at) select key, :due_at from unnest(cast(:keys as text[])) key"
+    " on conflict (key) do update set due_at = least(erasure.due_at, excluded.due_at)"
+)
+_KEEP = text("delete from erasure where key = :key returning key")
+_DUE = text(
+    "select key from erasure where due_at <= :now order by due_at limit :limit"
+    " for update skip locked"
+)
+_DONE = text("delete from erasure where key = any(:keys)")
+
+
+async def add(session: Session, keys: Iterable[str], due_at: datetime) -> None:
+    """These objects go at `due_at`, and stay gone."""
+    await session.execute(_ADD, {"keys": sorted(set(keys)), "due_at": due_at})
+
+
+async def keep(session: Session, key: str) -> bool:
+    """The object is needed after all. False: it is already gone."""
+    return (await session.execute(_KEEP, {"key": key})).one_or_none() is not None
+
+
+async def due(session: Session, now: datetime, limit: int) -> Sequence[str]:
+    """Keys whose time has come, locked."""
+    return (await session.execute(_DUE, {"now": now, "limit": limit})).scalars().all()
+
+
+async def done(session: Session, keys: Sequence[str]) -> None:
+    """They are gone."""
+    await session.execute(_DONE, {"keys": list(keys)})

@@ -1,0 +1,30 @@
+"""Which image belongs to whom: each hash has one meme, the first that claimed it."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from sqlalchemy import text
+
+from memepool_common.db import Session
+
+# In order, so that two claims of the same hashes wait for each other and never in a circle.
+_CLAIM = text(
+    "insert into image_hash (sha256, content_id)"
+    " select sha256, :content_id from unnest(cast(:hashes as text[])) as sha256 order by sha256"
+    " on conflict do nothing"
+)
+_HOLDERS = text("select distinct content_id from image_hash where sha256 = any(:hashes)")
+_RELEASE = text("delete from image_hash where content_id = :content_id")
+
+
+async def claim(session: Session, content_id: UUID, hashes: Iterable[str]) -> UUID | None:
+    """Claim hashes for a meme; returns another meme that holds one of them, or None."""
+    wanted = sorted(set(hashes))
+    await session.execute(_CLAIM, {"content_id": content_id, "hashes": wanted})
+    holders = (await session.execute(_HOLDERS, {"hashes": wanted})).scalars()
+    return next((holder for holder in sorted(holders) if holder != content_id), None)
+
+
+async def release(session: Session, content_id: UUID) -> None:
+    """Give up a meme's claims: it was never shown."""
+    await session.execute(_RELEASE, {"content_id": content_id})

@@ -1,0 +1,218 @@
+"""A queued upload becomes a meme, or is rejected with the reason.
+
+Everything that a job does may be done twice: what it stores has the same key each time, and only
+who still holds the lease may finish it.
+"""
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import structlog
+
+from memepool_common import audit
+from memepool_common.clock import Clock
+from memepool_common.db import Database, Session
+from memepool_common.events import outbox
+from memepool_common.events.errors import is_infrastructure
+from memepool_common.ids import uuid7
+from memepool_content.adapters.image_processor import ImageProcessor, ProcessorCrashedError
+from memepool_content.adapters.media_store import MediaStore, media_key
+from memepool_content.domain.errors import ImageRejectedError
+from memepool_content.domain.meme import Meme, Status, check_transition
+from memepool_content.events import MemeRejectedData, meme_rejected
+from memepool_content.imaging.pipeline import Processed
+from memepool_content.settings import JobSettings
+from memepool_content.store import erasures, hashes, jobs, memes
+from memepool_content.store.jobs import Job
+from memepool_content.use_cases.memes import publish
+
+CRASHES_MAX = 2
+"""An image process may die by accident once; the second time, its file is to blame."""
+ERASED_AT_ONCE_MAX = 100
+_GIVEN_UP = ImageRejectedError(
+    "processing_failed", "The image could not be processed; upload it again later."
+)
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Processing:
+    """What jobs need."""
+
+    database: Database
+    store: MediaStore
+    processor: ImageProcessor
+    settings: JobSettings
+    clock: Clock
+
+    async def lease(self) -> Job | None:
+        """The next job, ours for a while."""
+        async with self.database.transaction() as session:
+            return await jobs.lease(session, uuid7(), self.settings.lease_s)
+
+    async def work(self, job: Job) -> None:
+        """Bring a leased job to an end, or give it back."""
+        try:
+            if job.attempts > self.settings.attempts_max:  # its workers died, all of them
+                await self._reject(job, _GIVEN_UP)
+                return
+            async with self._keeping(job):
+                await self._process(job)
+        except Exception as error:
+            if not is_infrastructure(error):
+                log.exception("processing_failed", content_id=str(job.content_id))
+            await self._give_back(job)
+
+    async def erase_due(self) -> None:
+        """Remove from the store what must go."""
+        async with self.database.transaction() as session:
+            keys = await erasures.due(session, self.clock.now(), ERASED_AT_ONCE_MAX)
+            await self.store.delete(keys)
+            await erasures.done(session, keys)
+
+    async def _process(self, job: Job) -> None:
+        with tempfile.TemporaryDirectory(prefix="memepool-image-") as name:
+            source, folder = Path(name, "upload"), Path(name, "renditions")
+            await asyncio.to_thread(folder.mkdir)
+            try:
+                await self.store.fetch(job.upload_key, source)
+                done = await self.processor.process(source, folder)
+            except ImageRejectedError as error:
+                await self._reject(job, error)
+                return
+            except ProcessorCrashedError:
+                if job.attempts >= CRASHES_MAX:
+                    detail = "The image makes the decoder crash."
+                    await self._reject(job, ImageRejectedError("malformed_image", detail))
+                    return
+                await self._retry(job, 0)
+                return
+            for variant in done.variants:
+                key = media_key(job.content_id, variant.sha256)
+                await self.store.put(key, Path(done.files[variant.name]))
+        await self._publish(job, done)
+
+    async def _publish(self, job: Job, done: Processed) -> None:
+        full = next(variant for variant in done.variants if variant.name == "full")
+        keys = [media_key(job.content_id, variant.sha256) for variant in done.variants]
+        async with self.database.transaction() as session:
+            meme = await self._finish(session, job)
+            if meme is None:
+                # Removed while we worked, or another worker took over: that one needs the bytes.
+                if await _is_removed(session, job.content_id):
+                    await erasures.add(session, keys, self.clock.now())
+                return
+            mine = [full.sha256, done.pixel_sha256]
+            holder = await hashes.claim(session, meme.id, mine)
+            if holder is not None:
+                await erasures.add(session, keys, self.clock.now())
+                await self._record_rejection(session, meme, await _taken(session, holder))
+                return
+            check_transition(meme.status, Status.READY)
+            await memes.add_variants(session, meme.id, meme.version, done.variants)
+            meme = await memes.change(
+                session,
+                meme,
+                self.clock.now(),
+                status=Status.READY,
+                mime_type=full.mime_type,
+                width=full.width,
+                height=full.height,
+                size_bytes=full.size_bytes,
+                sha256=full.sha256,
+                frames=done.frames,
+                quality=done.quality,
+            )
+            await publish(session, meme)
+
+    async def _reject(self, job: Job, reason: ImageRejectedError) -> None:
+        async with self.database.transaction() as session:
+            meme = await self._finish(session, job)
+            if meme is not None:
+                await self._record_rejection(session, meme, reason)
+
+    async def _record_rejection(
+        self, session: Session, meme: Meme, reason: ImageRejectedError
+    ) -> None:
+        now = self.clock.now()
+        check_transition(meme.status, Status.REJECTED)
+        await hashes.release(session, meme.id)
+        meme = await memes.change(
+            session,
+            meme,
+            now,
+            status=Status.REJECTED,
+            rejection_code=reason.code,
+            rejection_detail=reason.detail,
+        )
+        data = MemeRejectedData(
+            content_id=meme.id,
+            creator_id=meme.creator_id,
+            code=reason.code,
+            detail=reason.detail,
+            rejected_at=now,
+        )
+        await outbox.append(session, [meme_rejected(data, meme.revision)])
+        await audit.record(
+            session,
+            actor_id=None,
+            account_id=meme.creator_id,
+            action="content.meme.rejected",
+            subject=str(meme.id),
+            outcome=reason.code,
+        )
+
+    async def _finish(self, session: Session, job: Job) -> Meme | None:
+        """Lock the meme, end its job and let go of the upload; None if we lost the lease."""
+        meme = await memes.get(session, job.content_id, lock=True)
+        if meme is None or not await jobs.finish(session, job):
+            return None
+        await erasures.add(session, [job.upload_key], self.clock.now())
+        return meme
+
+    async def _give_back(self, job: Job) -> None:
+        """Try again later, but not for ever."""
+        with contextlib.suppress(Exception):  # the lease runs out by itself
+            if job.attempts >= self.settings.attempts_max:
+                await self._reject(job, _GIVEN_UP)
+            else:
+                await self._retry(job, self.settings.retry_delay_s)
+
+    async def _retry(self, job: Job, delay_s: float) -> None:
+        async with self.database.transaction() as session:
+            await jobs.retry(session, job, delay_s)
+
+    @contextlib.asynccontextmanager
+    async def _keeping(self, job: Job) -> AsyncIterator[None]:
+        """Renew the lease while the block runs."""
+
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(self.settings.lease_s / 3)
+                with contextlib.suppress(Exception):  # the next renewal may succeed
+                    async with self.database.transaction() as session:
+                        await jobs.renew(session, job, self.settings.lease_s)
+
+        task = asyncio.create_task(renew(), name="lease")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def _is_removed(session: Session, content_id: UUID) -> bool:
+    meme = await memes.get(session, content_id)
+    return meme is None or meme.status is Status.REMOVED
+
+
+async def _taken(session: Session, holder: UUID) -> ImageRejectedError:
+    if await _is_removed(session, holder):
+        return ImageRejectedError("removed_before", "This image was removed and cannot come back.")
+    detail = "This image was uploaded before; its first uploader keeps the credit."
+    return ImageRejectedError("duplicate", detail)

@@ -1,0 +1,176 @@
+"""The content service as tests use it: its API on a real port, its worker at will."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import create_engine, text
+
+from memepool_common.db import Database
+from memepool_common.events import Event
+from memepool_common.events.envelope import from_message, to_message
+from memepool_common.events.inprocess import InProcessBus, create_bus_tables
+from memepool_common.server import serving
+from memepool_common.settings import AuthnSettings, DatabaseSettings
+from memepool_common.testing import TestIssuer, stub_auth, until
+from memepool_common.tokens import Principal
+from memepool_common.web.app import Probes
+from memepool_content import worker
+from memepool_content.app import create_apps
+from memepool_content.settings import ProcessorSettings, Settings, StoreSettings
+from services.content.tests.pictures import encoded, meme
+
+TIMEOUT_S = 30.0
+
+
+@dataclass
+class ContentService:
+    """A running API with the means to look behind it."""
+
+    settings: Settings
+    database: Database
+    issuer: TestIssuer
+    client: httpx.AsyncClient
+    creator: Principal = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.creator = self.issuer.principal("creator")
+
+    async def get(self, path: str, caller: Principal | None = None, **more: Any) -> httpx.Response:
+        return await self.call("GET", path, caller, **more)
+
+    async def call(
+        self, method: str, path: str, caller: Principal | None = None, **more: Any
+    ) -> httpx.Response:
+        headers = {**(self.issuer.headers(caller) if caller else {}), **more.pop("headers", {})}
+        return await self.client.request(method, path, headers=headers, **more)
+
+    async def upload(
+        self,
+        data: bytes | None = None,
+        *,
+        caller: Principal | None = None,
+        filename: str = "meme.jpg",
+        key: str | None = None,
+        **fields: Any,
+    ) -> httpx.Response:
+        """Upload a file (a fine picture unless given) as `creator` unless told otherwise."""
+        data = encoded(meme()) if data is None else data
+        headers = {"Idempotency-Key": key} if key else {}
+        files = {"file": (filename, data, "application/octet-stream")}
+        who = caller or self.creator
+        return await self.call(
+            "POST", "/content/upload", who, files=files, data=fields, headers=headers
+        )
+
+    async def settled(self, content_id: str, caller: Principal | None = None) -> dict[str, Any]:
+        """The meme, once it has been processed."""
+        found: dict[str, Any] = {}
+
+        async def done() -> bool:
+            nonlocal found
+            answer = await self.get(f"/content/{content_id}", caller or self.creator)
+            found = answer.json()
+            return bool(found["status"] != "processing")
+
+        await until(done, TIMEOUT_S)
+        return found
+
+    async def processed(self, data: bytes | None = None, **more: Any) -> dict[str, Any]:
+        """Upload, and what became of it. Needs a worker."""
+        answer = await self.upload(data, **more)
+        assert answer.status_code == 202, answer.text
+        return await self.settled(answer.json()["id"], more.get("caller"))
+
+    async def events(self) -> list[Event]:
+        """All events that were ever announced, in order."""
+        async with self.database.read() as session:
+            rows = (await session.execute(text("select * from outbox order by seq"))).all()
+        return [from_message(to_message(row, "/content")) for row in rows]
+
+    async def count(self, table: str) -> int:
+        async with self.database.read() as session:
+            query = text(f"select count(*) from {table}")  # noqa: S608 - a test's own words
+            return int((await session.execute(query)).scalar_one())
+
+    def stored(self, prefix: str = "") -> list[str]:
+        """Keys in the object store."""
+        folder = self.settings.store.folder
+        return sorted(
+            path.relative_to(folder).as_posix()
+            for path in (folder / prefix).rglob("*")
+            if path.is_file()
+        )
+
+    def as_owner(self, statement: str) -> None:
+        """Run a statement under the owner role."""
+        assert self.settings.database.owner_url is not None
+        engine = create_engine(self.settings.database.owner_url.get_secret_value())
+        with engine.begin() as connection:
+            connection.execute(text(statement))
+        engine.dispose()
+
+    @contextlib.asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """The worker, inside the block."""
+        assert self.settings.database.owner_url is not None
+        owner_url = self.settings.database.owner_url.get_secret_value()
+        await asyncio.to_thread(create_bus_tables, owner_url, self.settings.database.app_role)
+        bus = InProcessBus(self.database)
+        await bus.declare(worker.topology())
+        stopping = asyncio.Event()
+        task = asyncio.create_task(worker.run(self.settings, bus, Probes(), stopping))
+        try:
+            yield
+        finally:
+            stopping.set()
+            await task
+
+
+@contextlib.asynccontextmanager
+async def content_service(
+    database: DatabaseSettings, folder: Path, **groups: Any
+) -> AsyncIterator[ContentService]:
+    """Serve the API; `groups` replace groups of settings."""
+    issuer = TestIssuer()
+    defaults: dict[str, Any] = {"processor": ProcessorSettings(processes=1)}
+    async with stub_auth(issuer) as auth_url:
+        settings = Settings(
+            database=database,
+            authn=AuthnSettings(internal_url=auth_url, poll_interval_s=0.05),
+            store=StoreSettings(folder=folder),
+            **{**defaults, **groups},
+        )
+        probes = Probes()
+        public, _ = create_apps(settings, probes)
+        own = Database.connect(database)
+        async with serving(public, "127.0.0.1", 0) as port:
+            await until(lambda: public.state.tokens.state.known)
+            url = f"http://127.0.0.1:{port}"
+            async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S) as client:
+                try:
+                    yield ContentService(settings, own, issuer, client)
+                finally:
+                    await own.close()
+
+
+def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The problem that the answer is, checked."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = answer.json()
+    assert body["code"] == code
+    assert body["status"] == status
+    return body
+
+
+def event_names(events: list[Event]) -> list[str]:
+    return [event.type.removeprefix("memepool.content.") for event in events]
+
+
+Serve = Callable[..., contextlib.AbstractAsyncContextManager[ContentService]]
+"""Starts a service with other settings than the usual ones."""
