@@ -13,24 +13,51 @@ QUEUE = "sandbox.narrator"
 FOLD_SECONDS = 1.0
 RECEIVE_MAX = 256
 _PREFIX = "memepool."
-_KEYS = (
-    "rounds.round.opened.v1",
-    "rounds.meme.submitted.v1",
-    "rounds.meme.withdrawn.v1",
-    "rounds.vote.counted.v1",
-    "rounds.vote.rejected.v1",
-    "rounds.round.closed.v1",
-    "rounds.round.settled.v1",
-    "rounds.block.disconnected.v1",
-    "payments.deposit.credited.v1",
-    "payments.deposit.reversed.v1",
-    "payments.distribution.stopped.v1",
-)
+_VOTES_COUNTED = "rounds.vote.counted.v1"
+_VOTES_REJECTED = "rounds.vote.rejected.v1"
+
+
+def _closed(data: dict[str, Any]) -> str:
+    rewards_sats = sum(line["amount"] for line in data["rewards"])
+    return (
+        f"round {data['roundId']}: closed by block {data['closingBlockHeight']}, "
+        f"{data['countedVotes']} votes, pot {data['pot']} sat = fee {data['fee']} "
+        f"+ rewards {rewards_sats} + carried over {data['carryOut']}"
+    )
+
+
+_LINES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "rounds.round.opened.v1": lambda data: (
+        f"round {data['roundId']}: opened by block {data['blockHash'][:16]}…"
+    ),
+    "rounds.meme.submitted.v1": lambda data: (
+        f"round {data['roundId']}: meme …{data['contentId'][-12:]} entered"
+    ),
+    "rounds.meme.withdrawn.v1": lambda data: (
+        f"round {data['roundId']}: meme …{data['contentId'][-12:]} left ({data['reason']})"
+    ),
+    "rounds.round.closed.v1": _closed,
+    "rounds.round.settled.v1": lambda data: (
+        f"round {data['roundId']}: settled, every reward is in the ledger"
+    ),
+    "rounds.block.disconnected.v1": lambda data: (
+        f"chain: block {data['height']} {data['hash'][:16]}… left the active chain"
+    ),
+    "payments.deposit.credited.v1": lambda data: (
+        f"deposit: {data['amount']} sat credited to user …{data['userId'][-12:]}"
+    ),
+    "payments.deposit.reversed.v1": lambda data: (
+        f"deposit: {data['amount']} sat of user …{data['userId'][-12:]} taken back"
+    ),
+    "payments.distribution.stopped.v1": lambda data: (
+        f"round {data['roundId']}: DISTRIBUTION STOPPED: {data['reason']}"
+    ),
+}
 
 
 def topology() -> dict[str, list[str]]:
     """The narrator's queue."""
-    return {QUEUE: sorted(_KEYS)}
+    return {QUEUE: sorted((*_LINES, _VOTES_COUNTED, _VOTES_REJECTED))}
 
 
 async def narrate(bus: Bus, say: Callable[[str], None], stopping: asyncio.Event) -> None:
@@ -57,33 +84,8 @@ async def narrate(bus: Bus, say: Callable[[str], None], stopping: asyncio.Event)
 
 def describe(event: Event) -> str | None:
     """The line for an event, or None for what is told otherwise."""
-    data: dict[str, Any] = event.data
-    short = str(data.get("contentId", ""))[-12:]
-    match event.type.removeprefix(_PREFIX).removesuffix(".v1"):
-        case "rounds.round.opened":
-            return f"round {data['roundId']}: opened by block {data['blockHash'][:16]}…"
-        case "rounds.meme.submitted":
-            return f"round {data['roundId']}: meme …{short} entered"
-        case "rounds.meme.withdrawn":
-            return f"round {data['roundId']}: meme …{short} left ({data['reason']})"
-        case "rounds.round.closed":
-            return (
-                f"round {data['roundId']}: closed by block {data['closingBlockHeight']}, "
-                f"{data['countedVotes']} votes, pot {data['pot']} sat = fee {data['fee']} "
-                f"+ rewards {sum(line['amount'] for line in data['rewards'])} "
-                f"+ carried over {data['carryOut']}"
-            )
-        case "rounds.round.settled":
-            return f"round {data['roundId']}: settled, every reward is in the ledger"
-        case "rounds.block.disconnected":
-            return f"chain: block {data['height']} {data['hash'][:16]}… left the active chain"
-        case "payments.deposit.credited":
-            return f"deposit: {data['amount']} sat credited to user …{data['userId'][-12:]}"
-        case "payments.deposit.reversed":
-            return f"deposit: {data['amount']} sat of user …{data['userId'][-12:]} taken back"
-        case "payments.distribution.stopped":
-            return f"round {data['roundId']}: DISTRIBUTION STOPPED: {data['reason']}"
-    return None
+    tell = _LINES.get(event.type.removeprefix(_PREFIX))
+    return tell(event.data) if tell else None
 
 
 class _Votes:
@@ -96,10 +98,10 @@ class _Votes:
 
     def take(self, event: Event) -> None:
         kind = event.type.removeprefix(_PREFIX)
-        if kind == "rounds.vote.counted.v1":
+        if kind == _VOTES_COUNTED:
             self._counted[event.data["roundId"]] += len(event.data["voteId"])
             self._sats[event.data["roundId"]] += sum(event.data["amount"])
-        elif kind == "rounds.vote.rejected.v1":
+        elif kind == _VOTES_REJECTED:
             self._rejected[event.data["roundId"]] += len(event.data["voteId"])
 
     def flush(self) -> list[str]:
