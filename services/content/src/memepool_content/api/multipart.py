@@ -162,10 +162,10 @@ class _Form:
     def add_data(self, data: bytes, start: int, end: int) -> None:
         if self._part.name == FILE:
             self._size_bytes += end - start
-            if self._size_bytes > self._limits.file_bytes_max:
-                detail = f"The file has more than the {self._limits.file_bytes_max} bytes accepted."
-                raise FileTooLargeError(detail)
-            self.pending += data[start:end]
+            # What is too much is dropped, not answered at once: a client that is still sending
+            # would miss the answer. The limit on the whole body is near, and cuts it off.
+            if self._size_bytes <= self._limits.file_bytes_max:
+                self.pending += data[start:end]
         elif self._part.name in FIELDS:
             self._part.value += data[start:end]
             if len(self._part.value) > self._limits.field_bytes_max:
@@ -202,6 +202,9 @@ class _Form:
             raise _malformed("it ends without its last boundary")
         if not self._has_file:
             raise _invalid(FILE, "missing", "The part `file` with the image is missing.")
+        if self._size_bytes > self._limits.file_bytes_max:
+            detail = f"The file has more than the {self._limits.file_bytes_max} bytes accepted."
+            raise FileTooLargeError(detail)
         if self._size_bytes == 0:
             raise EmptyFileError("The file is empty.")
         for name in ("title", "description", "transform"):
