@@ -71,11 +71,8 @@ async def check_coins(database: Database, source: WhatsOnChain, reserves: dict[s
     for first in range(0, len(addresses), BATCH_MAX):
         found = await source.unspent_all(addresses[first : first + BATCH_MAX])
         coins_sats += sum(coin.satoshis for coins in found.values() for coin in coins)
-    owed, pending, equity = (
-        reserves["owed"],
-        reserves["depositsPending"],
-        reserves["platformEquity"],
-    )
+    owed, pending = reserves["owed"]["total"], reserves["pendingDeposits"]
+    equity = reserves["platformEquity"]
     return Check(
         "coins on chain = owed + pending deposits + platform's own",
         coins_sats == owed + pending + equity,
