@@ -1,5 +1,6 @@
 """The ledger seen from outside: funded users, questions, and the check of every invariant."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,6 +75,11 @@ class Books:
         """All rows."""
         async with self.database.read() as session:
             return [tuple(row) for row in await session.execute(text(query), values)]
+
+    async def announced(self, event_type: str) -> list[dict[str, Any]]:
+        """The data of all events of a type, in the order of the outbox."""
+        query = "select payload from outbox where event_type = :type order by seq"
+        return [json.loads(payload) for (payload,) in await self.rows(query, type=event_type)]
 
     async def check(self) -> None:
         """Every invariant holds."""

@@ -11,7 +11,8 @@ from sqlalchemy import text
 from memepool_common.db import Session
 
 INVARIANTS: Mapping[str, str] = {
-    "entries_sum_to_zero": "select count(*) from (select sum(amount) as s from entry) t where s <> 0",
+    "entries_sum_to_zero": """
+        select count(*) from (select sum(amount) as total from entry) t where total <> 0""",
     "journals_sum_to_zero": """
         select count(*) from (
           select from entry group by journal_id having sum(amount) <> 0) t""",
@@ -59,8 +60,8 @@ INVARIANTS: Mapping[str, str] = {
             where j.scope = 'payout' and j.kind = 'reward' and j.round_id = r.round_id), 0))""",
     "carry_equals_what_no_round_took": """
         select count(*) from (
-          select coalesce((select sum(e.amount) from entry e
-                           join account a on a.id = e.account_id where a.kind = 'carry'), 0) as held,
+          select coalesce((select sum(e.amount) from entry e join account a on a.id = e.account_id
+                           where a.kind = 'carry'), 0) as held,
             coalesce((select sum(c.amount) from carry c
                       left join payment_round r on r.round_id = c.taken_by
                       where c.taken_by is null or (r.state = 'paying' and r.chunks_paid = 0)), 0)

@@ -1,6 +1,5 @@
 """What payments knows of users: their wallet, and whether their account may be debited."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -64,18 +63,17 @@ async def freeze(session: Session, user_id: UUID, *, frozen: bool) -> bool:
 
 
 async def recipient(
-    session: Session, *, user_id: UUID | None, wallet_addresses: Sequence[str]
+    session: Session, *, user_id: UUID | None, wallet_address: str | None
 ) -> Recipient | None:
-    """A user with an account, by id or by any of these addresses."""
+    """A user with an account, by id or by wallet address."""
     row = (
         await session.execute(
             text(
                 "select a.owner_id, a.id from account a"
-                " where a.kind = 'user_available' and a.owner_id = coalesce(:user_id,"
-                " (select m.user_id from member m where m.wallet_address"
-                "  = any(cast(:addresses as text[])) limit 1))"
+                " where a.kind = 'user_available' and a.owner_id = coalesce(cast(:user_id as uuid),"
+                " (select m.user_id from member m where m.wallet_address = :address))"
             ),
-            {"user_id": user_id, "addresses": list(wallet_addresses)},
+            {"user_id": user_id, "address": wallet_address},
         )
     ).one_or_none()
     return None if row is None else Recipient(row.owner_id, row.id)

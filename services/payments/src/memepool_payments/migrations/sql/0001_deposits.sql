@@ -18,13 +18,15 @@ create table deposit (
   generation integer not null default 0,
   block_hash text,
   block_height integer,
-  seen_at timestamptz not null default now(),
+  seen_at timestamptz not null default now(),  -- by the scanner, last
+  created_at timestamptz not null default now(),
+  proof_asked_at timestamptz,
   credited_at timestamptz,
   primary key (txid, vout),
   check ((state = 'pending') = (block_hash is null))
 );
-create index deposit_user on deposit (user_id, seen_at desc, txid, vout);
-create index deposit_due on deposit (txid) where state <> 'credited';
+create index deposit_user on deposit (user_id, created_at, txid, vout);
+create index deposit_due on deposit (proof_asked_at nulls first) where state <> 'credited';
 create index deposit_block on deposit (block_hash) where state = 'credited';
 
 -- Coins that the platform can spend once they are free. Reserving and spending them comes with

@@ -40,8 +40,10 @@ FUNCTIONS = (
     "open_escrows(text[])",
     "set_frozen(uuid, boolean)",
     "lock_balances(bigint[])",
-    "post_journals(text[], text[], bytea[], text[], text[], uuid[], uuid[], text[], text[],"
-    " int[], int[], bigint[], bigint[], text[])",
+    (
+        "post_journals(text[], text[], bytea[], text[], text[], uuid[], uuid[], text[], text[],"
+        " int[], int[], bigint[], bigint[], text[])"
+    ),
 )
 FILES = ("0001_ledger", "0001_functions", "0001_rounds", "0001_deposits")
 

@@ -1,0 +1,123 @@
+"""Balance, transfers, history."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from pydantic import AwareDatetime
+
+from memepool_chain.network import network_named
+from memepool_common.web.deps import IdempotencyKey, ReadSessionDep
+from memepool_common.web.model import (
+    PAGE_SIZE_DEFAULT,
+    Cursor,
+    Limit,
+    Page,
+    decode_cursor,
+    encode_cursor,
+)
+from memepool_common.web.problem import not_built_yet
+from memepool_payments.api.deps import DatabaseDep, Member, PosterDep, SettingsDep
+from memepool_payments.api.models import Balance, Transaction, TransactionType, TransferRequest
+from memepool_payments.domain.errors import TransactionNotFoundError
+from memepool_payments.store import reads
+from memepool_payments.store.reads import Movement
+from memepool_payments.use_cases.transfers import LINE, Transfer, transaction_id, transfer
+
+router = APIRouter(prefix="/payments", tags=["payments"])
+FromTime = Annotated[AwareDatetime | None, Query(alias="from", description="At or after")]
+ToTime = Annotated[AwareDatetime | None, Query(alias="to", description="Before")]
+
+
+@router.get("/balance", summary="Your money")
+async def get_balance(session: ReadSessionDep, caller: Member, settings: SettingsDep) -> Balance:
+    """What can be spent, what may leave the platform, what is bound, what is still coming."""
+    found = await reads.balances(session, caller.user_id, settings.chain.maturity_blocks)
+    return Balance(**found._asdict())
+
+
+@router.post("/transfer", status_code=201, summary="Send money to another user")
+async def create_transfer(
+    body: TransferRequest,
+    caller: Member,
+    database: DatabaseDep,
+    poster: PosterDep,
+    settings: SettingsDep,
+    key: IdempotencyKey = None,
+) -> Transaction:
+    """At once and for good. With an Idempotency-Key, repetitions get the first answer."""
+    if body.amount >= settings.money.signed_transfer_from:
+        raise not_built_yet(f"A transfer of {settings.money.signed_transfer_from} satoshis or more")
+    wanted = Transfer(caller.user_id, body.recipient, body.amount, body.memo, key)
+    network = network_named(settings.chain.network)
+    posting, recipient_id = await transfer(database, poster, network, wanted)
+    return Transaction(
+        id=transaction_id(posting.journal_id, LINE),
+        type="transfer",
+        amount=body.amount,
+        sender=str(caller.user_id),
+        recipient=str(recipient_id),
+        timestamp=posting.created_at,
+        memo=body.memo,
+        txid=None,
+    )
+
+
+@router.get("/history", summary="Your transactions, newest first")
+async def list_history(
+    session: ReadSessionDep,
+    caller: Member,
+    kind: Annotated[TransactionType | None, Query(alias="type")] = None,
+    from_time: FromTime = None,
+    to_time: ToTime = None,
+    limit: Limit = PAGE_SIZE_DEFAULT,
+    cursor: Cursor = None,
+) -> Page[Transaction]:
+    """Deposits, stakes, refunds, rewards and transfers, filtered by type and time."""
+    before = None if cursor is None else decode_cursor(cursor, int, int)
+    found = await reads.history(
+        session,
+        caller.user_id,
+        before=None if before is None else (before[0], before[1]),
+        kind=kind,
+        from_time=from_time,
+        to_time=to_time,
+        limit=limit + 1,
+    )
+    shown = found[:limit]
+    more = len(found) > limit
+    return Page(
+        items=[_transaction(each) for each in shown],
+        next_cursor=encode_cursor(shown[-1].journal_id, shown[-1].line) if more else None,
+    )
+
+
+@router.get("/transactions/{transaction_id}", summary="One of your transactions")
+async def get_transaction(
+    session: ReadSessionDep,
+    caller: Member,
+    wanted: Annotated[
+        str, Path(alias="transaction_id", pattern=r"^[0-9]{1,18}-[0-9]{1,4}$", max_length=24)
+    ],
+) -> Transaction:
+    """Yours only: another user's is not found."""
+    journal_id, line = map(int, wanted.split("-"))
+    found = await reads.movement(session, caller.user_id, journal_id, line)
+    if found is None:
+        raise TransactionNotFoundError(f"You have no transaction {wanted}.")
+    return _transaction(found)
+
+
+def _transaction(found: Movement) -> Transaction:
+    round_name = f"round:{found.round_id}" if found.round_id else None
+    sender = str(found.sender_id) if found.sender_id else round_name
+    recipient = str(found.recipient_id) if found.recipient_id else round_name
+    return Transaction(
+        id=transaction_id(found.journal_id, found.line),
+        type=found.kind,
+        amount=abs(found.amount),
+        sender=sender,
+        recipient=recipient,
+        timestamp=found.created_at,
+        memo=found.memo or found.note,
+        txid=found.txid,
+    )

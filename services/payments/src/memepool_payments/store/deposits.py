@@ -1,0 +1,187 @@
+"""Deposit addresses, deposits by outpoint, and the coins that they are."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import text
+
+from memepool_common.db import Session
+
+PENDING_FORGOTTEN = timedelta(days=1)
+"""An unconfirmed deposit that the source has not shown for so long is no longer expected."""
+
+_DUE_ADDRESSES = text(
+    "select user_id, key_index, address from deposit_address where address is not null"
+    " and (checked_at is null or checked_at < :sweep_before"
+    "  or (watched_until > now() and checked_at < :scan_before))"
+    " order by checked_at nulls first limit :limit"
+)
+_INSERT = text(
+    "insert into deposit (txid, vout, user_id, amount) values (:txid, :vout, :user_id, :amount)"
+    " on conflict do nothing"
+)
+_INSERT_COIN = text(
+    "insert into coin (txid, vout, amount, key_index, state)"
+    " values (:txid, :vout, :amount, :key_index, 'pending') on conflict do nothing"
+)
+_DUE_PROOFS = text(
+    "select d.txid from deposit d where d.state <> 'credited'"
+    " and (d.proof_asked_at is null or d.proof_asked_at < :before)"
+    " group by d.txid order by min(d.proof_asked_at) nulls first limit :limit"
+)
+_LOCK = text(
+    "select txid, vout, user_id, amount, state, generation, block_hash, block_height from deposit"
+    " where txid = :txid order by vout for update"
+)
+_SETTLE = text(
+    "update deposit set state = :state, generation = :generation, block_hash = :block_hash,"
+    " block_height = :block_height,"
+    " credited_at = case when :state = 'credited' then coalesce(credited_at, now()) end"
+    " where txid = :txid and vout = :vout"
+)
+_COIN = text("update coin set state = :state where txid = :txid and vout = :vout")
+
+
+class Address(NamedTuple):
+    """A user's deposit address; `address` is None until it has been derived."""
+
+    user_id: UUID
+    key_index: int
+    address: str | None
+
+
+class Deposit(NamedTuple):
+    """A deposit as it is settled."""
+
+    txid: str
+    vout: int
+    user_id: UUID
+    amount: int
+    state: str
+    generation: int
+    block_hash: str | None
+    block_height: int | None
+
+    @property
+    def id(self) -> str:
+        """Its outpoint, as clients see it."""
+        return f"{self.txid}:{self.vout}"
+
+
+async def watch(session: Session, user_id: UUID, until: datetime) -> Address:
+    """The user's address, watched for a while from now on."""
+    values = {"user_id": user_id, "until": until}
+    returning = " returning user_id, key_index, address"
+    update = "update deposit_address set watched_until = :until where user_id = :user_id"
+    row: Any = (await session.execute(text(update + returning), values)).one_or_none()
+    if row is None:  # an insert that gives way would use up a number of the sequence each time
+        insert = (
+            "insert into deposit_address (user_id, watched_until) values (:user_id, :until)"
+            " on conflict (user_id) do update set watched_until = excluded.watched_until"
+        )
+        row = (await session.execute(text(insert + returning), values)).one()
+    return Address(*row)
+
+
+async def name_address(session: Session, user_id: UUID, address: str) -> None:
+    """Remember the address that was derived."""
+    query = "update deposit_address set address = :address where user_id = :user_id"
+    await session.execute(text(query), {"user_id": user_id, "address": address})
+
+
+async def due_addresses(
+    session: Session, *, scan_before: datetime, sweep_before: datetime, limit: int
+) -> list[Address]:
+    """Addresses whose turn it is: those watched sooner, any other now and then."""
+    values = {"scan_before": scan_before, "sweep_before": sweep_before, "limit": limit}
+    return [Address(*row) for row in await session.execute(_DUE_ADDRESSES, values)]
+
+
+async def checked(session: Session, users: Sequence[UUID]) -> None:
+    """The source has been asked about these users' addresses."""
+    query = "update deposit_address set checked_at = now() where user_id = any(:users)"
+    await session.execute(text(query), {"users": list(users)})
+
+
+async def seen(session: Session, outpoints: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
+    """Note that the source still shows these outpoints; returns those that are deposits."""
+    result = await session.execute(
+        text(
+            "update deposit d set seen_at = now()"
+            " from unnest(cast(:txids as text[]), cast(:vouts as int[])) as o(txid, vout)"
+            " where d.txid = o.txid and d.vout = o.vout returning d.txid, d.vout"
+        ),
+        {"txids": [txid for txid, _ in outpoints], "vouts": [vout for _, vout in outpoints]},
+    )
+    return {(row.txid, row.vout) for row in result}
+
+
+async def add(session: Session, address: Address, txid: str, vout: int, amount: int) -> None:
+    """A new outpoint that pays the address."""
+    values = {
+        "txid": txid,
+        "vout": vout,
+        "amount": amount,
+        "user_id": address.user_id,
+        "key_index": address.key_index,
+    }
+    await session.execute(_INSERT, values)
+    await session.execute(_INSERT_COIN, values)
+
+
+async def due_proofs(session: Session, *, before: datetime, limit: int) -> list[str]:
+    """Transactions with deposits that wait for a proof, those asked about longest ago first."""
+    return list((await session.execute(_DUE_PROOFS, {"before": before, "limit": limit})).scalars())
+
+
+async def proof_asked(session: Session, txid: str) -> None:
+    """The source has been asked for the transaction's proof."""
+    query = "update deposit set proof_asked_at = now() where txid = :txid and state <> 'credited'"
+    await session.execute(text(query), {"txid": txid})
+
+
+async def lock_tip(session: Session) -> int:
+    """Keep the chain from changing until this transaction ends; returns its height."""
+    query = text("select height from chain_tip for share")
+    return int((await session.execute(query)).scalar_one())
+
+
+async def lock(session: Session, txid: str) -> list[Deposit]:
+    """The transaction's deposits, locked."""
+    return [Deposit(*row) for row in await session.execute(_LOCK, {"txid": txid})]
+
+
+async def settle(session: Session, deposit: Deposit) -> None:
+    """Write a deposit's new state, generation and block, and whether its coin is free."""
+    coin = "pending" if deposit.state == "pending" else "free"
+    await session.execute(_SETTLE, deposit._asdict())
+    await session.execute(_COIN, {"txid": deposit.txid, "vout": deposit.vout, "state": coin})
+
+
+async def disconnect(session: Session, block_hashes: Sequence[str]) -> None:
+    """The blocks of these deposits have left the chain: look for them in the new branch."""
+    query = (
+        "update deposit set state = 'disconnected', proof_asked_at = null"
+        " where state = 'credited' and block_hash = any(:hashes)"
+    )
+    await session.execute(text(query), {"hashes": list(block_hashes)})
+
+
+async def reconnect(session: Session, block_hashes: Sequence[str]) -> None:
+    """The blocks of these deposits are back before anything was reversed."""
+    query = (
+        "update deposit set state = 'credited'"
+        " where state = 'disconnected' and block_hash = any(:hashes)"
+    )
+    await session.execute(text(query), {"hashes": list(block_hashes)})
+
+
+async def mark_block(session: Session, height: int) -> None:
+    """What is posted from now on is younger than the block at this height."""
+    query = (
+        "insert into block_mark (height, journal_id)"
+        " values (:height, (select coalesce(max(id), 0) from journal)) on conflict do nothing"
+    )
+    await session.execute(text(query), {"height": height})

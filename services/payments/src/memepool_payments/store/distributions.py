@@ -1,0 +1,188 @@
+"""Recorded plans, how far each is paid, and what rounds leave to later ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from sqlalchemy import text
+
+from memepool_common.db import Session
+from memepool_payments.domain.distribution import Holdings, Plan
+
+_RECORD = text(
+    "insert into distribution (round_id, counted_votes, stakes, carry_in, carry_rounds,"
+    " carry_amounts, pot, fee, fee_basis_points, carry_out, creators, recipients, amounts, reasons,"
+    " void, roots) values (:round_id, :counted_votes, :stakes, :carry_in,"
+    " cast(:carry_rounds as text[]), cast(:carry_amounts as bigint[]), :pot, :fee,"
+    " :fee_basis_points, :carry_out, cast(:creators as uuid[]), cast(:recipients as uuid[]),"
+    " cast(:amounts as bigint[]), cast(:reasons as text[]), cast(:void as uuid[]),"
+    " cast(:roots as jsonb))"
+)
+_HELD = text(
+    "select count(*) as votes, coalesce(sum(amount), 0) as amount from stake"
+    " where round_id = :round_id and state = 'held'"
+)
+_BACKERS = text(
+    "select distinct voter_id from stake where round_id = :round_id and state = 'held'"
+    " and voter_id = any(cast(:recipients as uuid[]))"
+)
+_ESCROW = text(
+    "select coalesce(sum(e.amount), 0) from account a join entry e on e.account_id = a.id"
+    " where a.round_id = :round_id"
+)
+_FREE_CARRY = text(
+    "select round_id, amount from carry where round_id = any(cast(:rounds as text[]))"
+    " and taken_by is null order by round_id for update"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A plan with the columns that do not decide whether it may be paid."""
+
+    plan: Plan
+    reasons: Sequence[str]
+    void: Sequence[UUID]
+    roots: dict[str, str]
+
+
+class Progress(NamedTuple):
+    """Where a round's payout stands."""
+
+    state: str
+    chunks_paid: int
+
+
+async def record(session: Session, recorded: Recorded) -> None:
+    """Write a round's plan down, once and for all."""
+    plan = recorded.plan
+    values = {
+        "round_id": plan.round_id,
+        "counted_votes": plan.counted_votes,
+        "stakes": plan.stakes,
+        "carry_in": plan.carry_in,
+        "carry_rounds": list(plan.carry_sources),
+        "carry_amounts": list(plan.carry_sources.values()),
+        "pot": plan.pot,
+        "fee": plan.fee,
+        "fee_basis_points": plan.fee_basis_points,
+        "carry_out": plan.carry_out,
+        "creators": sorted(plan.creators),
+        "recipients": list(plan.recipients),
+        "amounts": list(plan.amounts),
+        "reasons": list(recorded.reasons),
+        "void": list(recorded.void),
+        "roots": orjson.dumps(recorded.roots).decode(),
+    }
+    await session.execute(_RECORD, values)
+
+
+async def load(session: Session, round_id: str) -> Recorded:
+    """The recorded plan of a round."""
+    query = text("select * from distribution where round_id = :round_id")
+    row: Any = (await session.execute(query, {"round_id": round_id})).one()
+    return Recorded(
+        Plan(
+            round_id=row.round_id,
+            counted_votes=row.counted_votes,
+            stakes=row.stakes,
+            carry_in=row.carry_in,
+            carry_sources=dict(zip(row.carry_rounds, row.carry_amounts, strict=True)),
+            pot=row.pot,
+            fee=row.fee,
+            fee_basis_points=row.fee_basis_points,
+            carry_out=row.carry_out,
+            creators=frozenset(row.creators),
+            recipients=row.recipients,
+            amounts=row.amounts,
+        ),
+        row.reasons,
+        row.void,
+        row.roots,
+    )
+
+
+async def holdings(session: Session, plan: Plan) -> Holdings:
+    """What the ledger has for the round; locks the carry sources."""
+    about = {"round_id": plan.round_id}
+    held = (await session.execute(_HELD, about)).one()
+    backers = await session.execute(_BACKERS, about | {"recipients": list(plan.recipients)})
+    carry = await session.execute(_FREE_CARRY, {"rounds": list(plan.carry_sources)})
+    return Holdings(
+        held_votes=held.votes,
+        held=int(held.amount),
+        escrow=int((await session.execute(_ESCROW, about)).scalar_one()),
+        free_carry={row.round_id: row.amount for row in carry},
+        backers=set(backers.scalars()),
+    )
+
+
+async def take_carry(session: Session, plan: Plan) -> None:
+    """The round has these carry-outs now, and no other round can."""
+    query = (
+        "update carry set taken_by = :round_id"
+        " where round_id = any(cast(:sources as text[])) and taken_by is null"
+    )
+    values = {"round_id": plan.round_id, "sources": list(plan.carry_sources)}
+    result = await session.execute(text(query), values)
+    if result.rowcount != len(plan.carry_sources):
+        raise AssertionError("the carry sources were checked under their locks")
+
+
+async def leave_carry(session: Session, round_id: str, amount: int) -> None:
+    """What a later round may take."""
+    query = "insert into carry (round_id, amount) values (:round_id, :amount)"
+    await session.execute(text(query), {"round_id": round_id, "amount": amount})
+
+
+async def progress(session: Session, round_id: str) -> Progress:
+    """Where the round stands; locks its row."""
+    query = "select state, chunks_paid from payment_round where round_id = :round_id for update"
+    return Progress(*(await session.execute(text(query), {"round_id": round_id})).one())
+
+
+async def close(session: Session, round_id: str) -> None:
+    """From now on every stake of the round is refused."""
+    query = (
+        "update payment_round set state = 'closed', closed_at = now() where round_id = :round_id"
+    )
+    await session.execute(text(query), {"round_id": round_id})
+
+
+async def start_paying(session: Session, round_id: str) -> None:
+    """The plan was accepted."""
+    query = "update payment_round set state = 'paying' where round_id = :round_id"
+    await session.execute(text(query), {"round_id": round_id})
+
+
+async def stop(session: Session, round_id: str, reason: str) -> None:
+    """The plan was refused; an admin must look."""
+    query = (
+        "update payment_round set state = 'stopped', stop_reason = :reason"
+        " where round_id = :round_id"
+    )
+    await session.execute(text(query), {"round_id": round_id, "reason": reason})
+
+
+async def count_chunk(session: Session, round_id: str) -> None:
+    """One more journal of the plan is posted."""
+    query = "update payment_round set chunks_paid = chunks_paid + 1 where round_id = :round_id"
+    await session.execute(text(query), {"round_id": round_id})
+
+
+async def finish(session: Session, round_id: str) -> None:
+    """Everything is paid."""
+    query = (
+        "update payment_round set state = 'paid', finished_at = now() where round_id = :round_id"
+    )
+    await session.execute(text(query), {"round_id": round_id})
+
+
+async def due(session: Session) -> list[str]:
+    """Rounds with something left to do."""
+    query = (
+        "select round_id from payment_round where state in ('closed', 'paying') order by closed_at"
+    )
+    return list((await session.execute(text(query))).scalars())

@@ -1,0 +1,174 @@
+"""A closed round's rewards: recorded whole, checked against the ledger, paid in resumable steps.
+
+Each step is one transaction under the round's lock and says in the round's row that it is done,
+so a process may die between any two of them, and several may work at once.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter
+
+from memepool_common import audit
+from memepool_common.db import Database, Session
+from memepool_common.events import outbox
+from memepool_payments import events
+from memepool_payments.domain.distribution import Plan, objection
+from memepool_payments.domain.journal import (
+    LINES_MAX,
+    POSTED,
+    Leg,
+    NewJournal,
+    movement,
+    request_hash,
+)
+from memepool_payments.store import distributions, ledger, stakes
+from memepool_payments.store.distributions import Recorded
+from memepool_payments.store.stakes import Vote
+from memepool_payments.use_cases.stakes import refund_some
+
+SPENT_PER_TRANSACTION = 5_000
+STOPPED = Counter("memepool_distributions_stopped_total", "Rounds whose plan was not paid")
+log = structlog.get_logger(__name__)
+
+
+async def receive(session: Session, recorded: Recorded, withdrawn: Sequence[UUID]) -> None:
+    """Record a round's plan and refuse its later stakes; the rest is `work`'s."""
+    plan = recorded.plan
+    await ledger.open_accounts(session, sorted({*plan.recipients}))
+    if await stakes.lock_round(session, plan.round_id) != "open":
+        return  # a repetition: the first one stands
+    await distributions.record(session, recorded)
+    await stakes.withdraw_memes(session, plan.round_id, withdrawn)
+    unknown = [Vote(vote_id, plan.round_id, None, None, None) for vote_id in recorded.void]
+    await stakes.mark_void(session, unknown, "not_counted")
+    await distributions.close(session, plan.round_id)
+
+
+async def work(database: Database) -> None:
+    """Bring every closed round as far as it goes; one that fails does not hold up the others."""
+    async with database.read() as session:
+        rounds = await distributions.due(session)
+    failures = []
+    for round_id in rounds:
+        try:
+            while await step(database, round_id):
+                pass
+        except Exception as error:  # noqa: BLE001 - raised again once the others had their turn
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+async def step(database: Database, round_id: str) -> bool:
+    """Do one step of a round; False once there is nothing left to do."""
+    async with database.transaction() as session:
+        state, chunks_paid = await distributions.progress(session, round_id)
+        if state not in ("closed", "paying"):
+            return False
+        recorded = await distributions.load(session, round_id)
+        if state == "closed":
+            if await refund_some(session, round_id, recorded.void):
+                return True
+            return await _judge(session, recorded.plan)
+        if chunks_paid == 0:
+            await _move_fee_and_carry(session, recorded.plan)
+        elif chunks_paid <= recorded.plan.chunks:
+            await _pay_chunk(session, recorded, chunks_paid)
+        elif not await stakes.spend(session, round_id, SPENT_PER_TRANSACTION):
+            await _finish(session, recorded.plan)
+            return False
+        else:
+            return True
+        await distributions.count_chunk(session, round_id)
+        return True
+
+
+async def _judge(session: Session, plan: Plan) -> bool:
+    reason = objection(plan, await distributions.holdings(session, plan))
+    if reason is None:
+        await distributions.take_carry(session, plan)
+        await distributions.start_paying(session, plan.round_id)
+        return True
+    await distributions.stop(session, plan.round_id, reason)
+    data = events.DistributionStoppedData(
+        round_id=plan.round_id, reason=reason, stopped_at=datetime.now(UTC)
+    )
+    await outbox.append(
+        session, [events.about_round(events.DISTRIBUTION_STOPPED, plan.round_id, data)]
+    )
+    await audit.record(
+        session,
+        actor_id=None,
+        account_id=None,
+        action="payments.distribution.stopped",
+        subject=plan.round_id,
+        outcome=reason.partition(":")[0],
+        details={"reason": reason},
+    )
+    STOPPED.inc()
+    log.error("distribution_stopped", round_id=plan.round_id, reason=reason)
+    return False
+
+
+async def _move_fee_and_carry(session: Session, plan: Plan) -> None:
+    escrow = await ledger.escrow_account(session, plan.round_id)
+    carry = await ledger.platform_account(session, ledger.CARRY)
+    fee = await ledger.platform_account(session, ledger.PLATFORM_FEE)
+    legs = (
+        *movement(1, carry, escrow, plan.carry_in),
+        *movement(2, escrow, fee, plan.fee),
+        *movement(3, escrow, carry, plan.carry_out),
+    )
+    await _post(session, plan.round_id, 0, "fee", legs)
+    if plan.carry_out:
+        await distributions.leave_carry(session, plan.round_id, plan.carry_out)
+
+
+async def _pay_chunk(session: Session, recorded: Recorded, chunk: int) -> None:
+    plan = recorded.plan
+    lines = range((chunk - 1) * LINES_MAX, min(chunk * LINES_MAX, len(plan.amounts)))
+    accounts = await ledger.accounts_of(session, [plan.recipients[line] for line in lines])
+    escrow = await ledger.escrow_account(session, plan.round_id)
+    legs = [
+        Leg(accounts[plan.recipients[line]], plan.amounts[line], number, recorded.reasons[line])
+        for number, line in enumerate(lines, 1)
+    ]
+    total = sum(leg.amount for leg in legs)
+    await _post(session, plan.round_id, chunk, "reward", (Leg(escrow, -total, 0), *legs))
+
+
+async def _post(
+    session: Session, round_id: str, chunk: int, kind: str, legs: tuple[Leg, ...]
+) -> None:
+    journal = NewJournal(
+        scope="payout",
+        key=f"payout:{round_id}:{chunk}",
+        request_hash=request_hash(legs),
+        kind=kind,
+        legs=legs,
+        round_id=round_id,
+    )
+    (posting,) = await ledger.post(session, [journal])
+    if posting.outcome != POSTED or posting.replayed:
+        raise AssertionError("the round's row says that this chunk is not paid yet")
+
+
+async def _finish(session: Session, plan: Plan) -> None:
+    escrow = await ledger.escrow_account(session, plan.round_id)
+    if await ledger.total(session, escrow) != 0:
+        raise AssertionError("a paid round leaves its escrow empty")
+    await distributions.finish(session, plan.round_id)
+    data = events.RewardsDistributedData(
+        round_id=plan.round_id,
+        pot=plan.pot,
+        fee=plan.fee,
+        rewards=plan.rewards,
+        carry_out=plan.carry_out,
+        distributed_at=datetime.now(UTC),
+    )
+    await outbox.append(
+        session, [events.about_round(events.REWARDS_DISTRIBUTED, plan.round_id, data)]
+    )
