@@ -13,7 +13,7 @@ from memepool_auth.use_cases.keys import KeyRing, ensure_signing_key
 from memepool_auth.use_cases.sessions import TokenMint
 from memepool_common.audit import audit_router
 from memepool_common.web.app import Probes, build_app, internal_app
-from memepool_common.web.lifespan import api_resources
+from memepool_common.web.lifespan import following_auth, open_database
 
 DESCRIPTION = "Sign-in with a BSV wallet, sessions, users and roles."
 STATUSES: dict[type[Exception], int] = {
@@ -33,9 +33,8 @@ def create_apps(settings: Settings, probes: Probes) -> tuple[FastAPI, FastAPI]:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        encryption_key = settings.keys.encryption_key_bytes
-        authn = settings.authn
-        async with api_resources(app, settings, probes) as database:
+        encryption_key, authn = settings.keys.encryption_key_bytes, settings.authn
+        async with open_database(settings.database, probes, "auth") as database:
             async with database.transaction() as session:
                 await ensure_signing_key(session, encryption_key)
             keys = KeyRing(database, encryption_key)
@@ -43,9 +42,13 @@ def create_apps(settings: Settings, probes: Probes) -> tuple[FastAPI, FastAPI]:
             async def mint() -> TokenMint:
                 return TokenMint(await keys.signing(), authn.issuer, authn.audience)
 
-            app.state.settings, app.state.keys, app.state.mint = settings, keys, mint
+            app.state.database, app.state.settings = database, settings
+            app.state.keys, app.state.mint = keys, mint
+            # Auth follows its own internal port as everybody does, so that has to answer first.
             inner.state.auth_state = AuthState(database, keys, authn.issuer)
-            yield
+            async with following_auth(authn, probes) as tokens:
+                app.state.tokens = tokens
+                yield
 
     public = build_app(
         service="auth",

@@ -23,7 +23,7 @@ class SignInSettings(Group):
     """What a challenge says, and how many may be open."""
 
     domain: str = Field(
-        pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?$",
+        pattern=r"^[a-z0-9]([a-z0-9.-]{0,98}[a-z0-9])?(:[0-9]{1,5})?$",
         description="where users believe to sign in; never taken from a request",
     )
     network: Literal["main", "test", "regtest"] = "main"

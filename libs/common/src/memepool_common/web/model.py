@@ -122,10 +122,15 @@ def decode_cursor(cursor: str, *types: type) -> tuple[Any, ...]:
 
 
 def _part(value: Any, kind: type) -> Any:
+    if kind is int:
+        if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 2**63:
+            raise ValueError("not an integer that we made")
+        return value
+    if not isinstance(storable(value), str):
+        raise TypeError("not text")
     if kind is datetime:
-        return datetime.fromisoformat(value)
-    if kind is int and (isinstance(value, bool) or not isinstance(value, int)):
-        raise ValueError("not an integer")
-    if kind is int and abs(value) >= 2**63:
-        raise ValueError("out of range")
+        instant = datetime.fromisoformat(value)
+        if instant.tzinfo is None:
+            raise ValueError("no time zone")
+        return instant
     return kind(value)

@@ -1,0 +1,116 @@
+"""Counters of users, fed by the events of the services that own them."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from pydantic import ValidationError
+
+from memepool_auth.consumers import STATS
+from memepool_auth.domain.user import Stats
+from memepool_auth.store import users
+from memepool_auth.worker import topology
+from memepool_common.db import Database
+from memepool_common.events import Event, NewEvent, outbox, run_consumer, run_relay
+from memepool_common.ids import uuid7
+from memepool_common.testing import UnreliableBus, drain
+from memepool_common.web.model import WireModel
+from services.auth.tests.harness import in_process_bus
+
+
+class Data(WireModel, extra="allow"):
+    """An event's data as another service writes it."""
+
+
+def event(name: str, data: dict[str, object]) -> NewEvent:
+    return NewEvent(f"memepool.{name}.v1", "subject", Data.model_validate(data), "public")
+
+
+def received(data: dict[str, object]) -> Event:
+    return Event(uuid7(), "", "/x", "", datetime.now(UTC), 1, "public", data, None)
+
+
+def stakes(votes: Sequence[UUID], voter: UUID, amount: int) -> dict[str, object]:
+    return {
+        "roundId": "7",
+        "voteId": [str(vote) for vote in votes],
+        "voterId": [str(voter)] * len(votes),
+        "contentId": [str(uuid7())] * len(votes),
+        "amount": [amount] * len(votes),
+    }
+
+
+def history(creator: UUID, voter: UUID) -> list[NewEvent]:
+    meme, votes, never_counted = str(uuid7()), [uuid7() for _ in range(5)], [uuid7()]
+    published = {"contentId": meme, "creatorId": str(creator), "title": "x", "more": 1}
+    closed: dict[str, object] = {
+        "roundId": "7",
+        "ranking": [
+            {"contentId": meme, "creatorId": str(creator), "rank": 1},
+            {"contentId": str(uuid7()), "creatorId": str(voter), "rank": 2},
+        ],
+        "rewards": [
+            {"recipient": str(creator), "amount": 250, "reason": "creator"},
+            {"recipient": str(creator), "amount": 60, "reason": "first"},
+            {"recipient": str(voter), "amount": 90, "reason": "tier1"},
+        ],
+    }
+    return [
+        event("content.meme.published", published),
+        event("content.meme.published", published | {"title": "y"}),
+        event("content.meme.published", published | {"contentId": str(uuid7())}),
+        event("rounds.meme.submitted", {"creatorId": str(creator), "contentId": meme}),
+        event("rounds.vote.counted", stakes(votes[:3], voter, 100)),
+        event("rounds.vote.counted", stakes(votes[3:], voter, 10)),
+        event("payments.stake.refunded", stakes(votes[2:3], voter, 100)),
+        event("payments.stake.refunded", stakes(votes[3:4], voter, 10)),
+        event("payments.stake.refunded", stakes(never_counted, voter, 1_000)),
+        event("rounds.round.closed", closed),
+    ]
+
+
+async def test_stats_are_exact_when_everything_comes_twice_and_in_any_order(
+    database_for: Callable[..., Awaitable[Database]],
+) -> None:
+    database = await database_for("auth")
+    bus = UnreliableBus(await in_process_bus(database), seed=7, delay_s_max=0.1)
+    await bus.declare(topology())
+    people = [(uuid7(), uuid7()) for _ in range(4)]
+    events = [each for pair in people for each in history(*pair)]
+    random.Random(3).shuffle(events)
+    async with database.transaction() as session:
+        await outbox.append(session, events)
+    stopping = asyncio.Event()
+    tasks = [
+        asyncio.create_task(run_relay(database, bus, "/test", stopping)),
+        asyncio.create_task(run_consumer(database, bus, STATS, stopping)),
+        asyncio.create_task(run_consumer(database, bus, STATS, stopping)),
+    ]
+    await drain(database, database)
+    await bus.settle()
+    await drain(database, database)
+    stopping.set()
+    await asyncio.gather(*tasks)
+    async with database.read() as session:
+        for creator, voter in people:
+            assert await users.stats(session, creator) == Stats(
+                uploads=2, submissions=1, rounds_won=1, sats_earned=310
+            )
+            assert await users.stats(session, voter) == Stats(
+                votes=5, sats_staked=210, sats_earned=90
+            )
+
+
+async def test_uneven_columns_are_refused_whole(
+    database_for: Callable[..., Awaitable[Database]],
+) -> None:
+    uneven = stakes([uuid7(), uuid7()], uuid7(), 5) | {"amount": [5]}
+    for name in ("rounds.vote.counted", "payments.stake.refunded"):
+        handler = STATS.handlers[f"memepool.{name}.v1"]
+        database = await database_for("auth")
+        with pytest.raises(ValidationError):
+            async with database.transaction() as session:
+                await handler(session, [received(uneven)])

@@ -1,0 +1,147 @@
+"""The rules by themselves."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memepool_auth.domain.challenge import CHAIN_IDS, MESSAGE_BYTES_MAX, new_challenge
+from memepool_auth.domain.client import address_prefix, device_name, forwarded_address
+from memepool_auth.domain.errors import (
+    RefreshTokenReusedError,
+    RoleNotSelfAssignableError,
+    SessionEndedError,
+    SessionExpiredError,
+)
+from memepool_auth.domain.session import (
+    GREATEST_AGE,
+    IDLE_LIFETIME,
+    Session,
+    expiry,
+    refusal_to_refresh,
+)
+from memepool_auth.domain.user import Role, is_demotion, require_self_assignable
+from memepool_auth.settings import SignInSettings
+from memepool_chain.header import parse_header
+from memepool_chain.network import MAIN, REGTEST, TEST
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678_901, UTC)
+ID = UUID(int=7)
+
+
+def challenge(domain: str = "memepool.test", statement: str = "Hello.") -> str:
+    return new_challenge(
+        domain=domain,
+        statement=statement,
+        network="main",
+        wallet_address="1" * 34,
+        nonce="n" * 32,
+        request_id=ID,
+        now=NOW,
+    ).message
+
+
+def test_the_text_to_the_byte() -> None:
+    assert challenge() == (
+        "memepool.test wants you to sign in with your BSV account:\n"
+        f"{'1' * 34}\n"
+        "\n"
+        "Hello.\n"
+        "\n"
+        "URI: https://memepool.test/login\n"
+        "Version: 1\n"
+        "Chain ID: bip122:000000000000000001d956714215d96f\n"
+        f"Nonce: {'n' * 32}\n"
+        "Issued At: 2026-01-02T03:04:05Z\n"
+        "Expiration Time: 2026-01-02T03:09:05Z\n"
+        f"Request ID: {ID}"
+    )
+
+
+def test_the_longest_settings_fit_and_other_text_is_refused() -> None:
+    longest = SignInSettings(domain="d" * 100 + ":65535", statement="s" * 200)
+    assert len(challenge(longest.domain, longest.statement)) <= MESSAGE_BYTES_MAX
+    for statement in ("\u00e4", "s" * MESSAGE_BYTES_MAX):
+        with pytest.raises(ValueError, match="ASCII"):
+            challenge(statement=statement)
+    with pytest.raises(ValueError, match="domain"):
+        SignInSettings(domain="evil.example/\nURI: x")
+
+
+def test_chain_ids_name_the_networks_by_their_first_blocks() -> None:
+    for network in (TEST, REGTEST):
+        genesis = parse_header(network.genesis_header).hash
+        assert CHAIN_IDS[network.name] == f"bip122:{genesis[:32]}"
+    assert parse_header(MAIN.genesis_header).hash[:32] not in CHAIN_IDS["main"]
+
+
+@given(st.ip_addresses(v=4), st.ip_addresses(v=6))
+def test_a_prefix_covers_its_address_and_hides_the_rest(four: object, six: object) -> None:
+    assert address_prefix(str(four)) == ".".join([*str(four).split(".")[:3], "0/24"])
+    prefix = address_prefix(str(six))
+    assert prefix is not None
+    assert prefix.endswith(("/64", "/24"))
+
+
+def test_mapped_scoped_and_broken_addresses() -> None:
+    assert address_prefix("::ffff:203.0.113.9") == "203.0.113.0/24"
+    assert address_prefix("fe80::1%eth0") == "fe80::/64"
+    for text in (None, "", "unknown", "1.2.3", "1.2.3.4:80", "x" * 100):
+        assert address_prefix(text) is None
+
+
+@pytest.mark.parametrize(
+    ("header", "hops", "address"),
+    [
+        ("", 1, "peer"),
+        ("a, b", 0, "peer"),
+        ("forged, real", 1, "real"),
+        ("forged, real, balancer", 2, "real"),
+        ("real", 3, "real"),
+    ],
+)
+def test_only_our_own_proxies_are_believed(header: str, hops: int, address: str) -> None:
+    assert forwarded_address("peer", header, hops) == address
+
+
+def test_a_device_name_is_cut_and_printable() -> None:
+    assert device_name("Fire\x00fox\r\n") == "Firefox"
+    assert len(device_name("x" * 1_000) or "") == 200
+    assert device_name("\x01") is None
+    assert device_name(None) is None
+
+
+def session(ended_at: datetime | None = None, expires_at: datetime | None = None) -> Session:
+    later = NOW + timedelta(days=1)
+    return Session(ID, ID, None, None, NOW, NOW, expires_at or later, ended_at)
+
+
+def test_what_a_refresh_token_is_worth() -> None:
+    assert refusal_to_refresh(session(), None, NOW) is None
+    for current, used_at, refusal in (
+        (session(), NOW, RefreshTokenReusedError),
+        (session(expires_at=NOW), NOW, RefreshTokenReusedError),
+        (session(ended_at=NOW), None, SessionEndedError),
+        (session(ended_at=NOW), NOW, SessionEndedError),
+        (session(expires_at=NOW), None, SessionExpiredError),
+    ):
+        assert isinstance(refusal_to_refresh(current, used_at, NOW), refusal)
+
+
+def test_a_session_in_use_still_ends_one_day() -> None:
+    assert expiry(NOW, NOW) == NOW + IDLE_LIFETIME
+    assert expiry(NOW, NOW + GREATEST_AGE) == NOW + GREATEST_AGE
+
+
+def test_who_may_take_which_role() -> None:
+    roles: tuple[Role, ...] = ("viewer", "creator", "admin")
+    for before in roles:
+        for after in roles:
+            if (before, after) == ("viewer", "creator") or before == after:
+                require_self_assignable(before, after)
+            else:
+                with pytest.raises(RoleNotSelfAssignableError):
+                    require_self_assignable(before, after)
+            assert is_demotion(before, after) == (roles.index(after) < roles.index(before))
