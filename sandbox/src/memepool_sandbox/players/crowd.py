@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from typing import Any
+from typing import NamedTuple
 
 import httpx
 import structlog
@@ -16,6 +16,7 @@ DEPOSIT_SATS = 200_000
 LOW_SATS = 20_000
 STAKE_SATS_MAX = 3_000
 VOTES_PER_ROUND_MAX = 3
+VOTE_CHANCE = 0.3  # each time a player looks
 WATCH_S = 1.5
 PAUSE_AFTER_ERROR_S = 5.0
 NEW_MEME_CHANCE = 0.5
@@ -60,35 +61,44 @@ def _player(n: int, seed: bytes, api: Api, control: Api) -> Player:
     return Player(f"player-{n}", b"%s/%d" % (seed, n), api, control)
 
 
+class _Part(NamedTuple):
+    """What a player still means to do in a round."""
+
+    round_id: str
+    votes_left: int
+
+
 async def _live(player: Player, stopping: asyncio.Event, *, is_creator: bool) -> None:
     """Whatever goes wrong, a player comes back: the API may be away, a round may just close."""
     player.rng.seed()  # every start draws new memes and other stakes; only the key must stay
-    played = ""
+    part = _Part("", 0)
     while not stopping.is_set():
         try:
             if not player.user_id:
                 await player.sign_in()
                 if is_creator:
                     await player.become_creator()
-            played = await _turn(player, played, is_creator=is_creator)
+            part = await _turn(player, part, is_creator=is_creator)
         except _TROUBLE as error:
             log.debug("player in trouble", player=player.name, error=str(error))
             await asyncio.sleep(PAUSE_AFTER_ERROR_S * random.uniform(0.5, 1))
         await asyncio.sleep(WATCH_S * random.uniform(0.5, 1.5))
 
 
-async def _turn(player: Player, played: str, *, is_creator: bool) -> str:
-    """Look at the current round and take part in it once; the id of the round played."""
+async def _turn(player: Player, part: _Part, *, is_creator: bool) -> _Part:
+    """Look at the current round: prepare for a new one, or perhaps vote in it."""
     current = await player.call("GET", "/rounds/current")
     if current["state"] != "open":
-        return played
-    if current["id"] != played:
+        return part
+    round_id = str(current["id"])
+    if round_id != part.round_id:
         await _fund(player)
         if is_creator:
             await _enter(player)
-    elif current["submissions"] and player.rng.random() < 1 / VOTES_PER_ROUND_MAX:
-        await _vote(player, current)
-    return str(current["id"])
+        return _Part(round_id, player.rng.randint(1, VOTES_PER_ROUND_MAX))
+    if part.votes_left > 0 and player.rng.random() < VOTE_CHANCE and await _vote(player, round_id):
+        return part._replace(votes_left=part.votes_left - 1)
+    return part
 
 
 async def _fund(player: Player) -> None:
@@ -108,10 +118,13 @@ async def _enter(player: Player) -> None:
         await player.submit(meme)
 
 
-async def _vote(player: Player, current: dict[str, Any]) -> None:
-    others = [s for s in current["submissions"] if s["creatorId"] != player.user_id]
+async def _vote(player: Player, round_id: str) -> bool:
+    """Stake on somebody else's meme; whether there was one and money for it."""
+    page = await player.call("GET", f"/rounds/{round_id}/submissions")
+    others = [meme for meme in page["items"] if meme["creatorId"] != player.user_id]
     available = (await player.balance())["available"]
     stake = min(player.rng.randint(1, STAKE_SATS_MAX), available)
-    if others and stake > 0:
-        choice = player.rng.choice(others)
-        await player.vote(current["id"], choice["contentId"], stake)
+    if not others or stake <= 0:
+        return False
+    await player.vote(round_id, player.rng.choice(others)["contentId"], stake)
+    return True
