@@ -3,17 +3,14 @@
 import sys
 
 from memepool_sandbox.launcher.options import Options, parser
+from memepool_sandbox.launcher.run import demo, run
 
 
 def main() -> int:
     """Run a command; returns its exit code."""
     arguments = parser().parse_args()
     if arguments.command == "demo":
-        from memepool_sandbox.demo import demo  # noqa: PLC0415 - a command loads only its own
-
         return demo()
-    from memepool_sandbox.launcher.run import run  # noqa: PLC0415 - a command loads only its own
-
     return run(
         Options(
             port=arguments.port,

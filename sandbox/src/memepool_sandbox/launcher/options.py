@@ -1,6 +1,7 @@
 """What `make run` and `make demo` can be told."""
 
 import argparse
+import contextlib
 import errno
 import os
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 HOST = "127.0.0.1"
 CHAIN_PORT_OFFSET = 90
 AITUBO_PORT_OFFSET = 91
+PORT_MAX = 65_535
 
 
 class PortTakenError(Exception):
@@ -66,9 +68,22 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
+def free_port_block() -> int:
+    """A port that is free together with its simulators' ports."""
+    while True:
+        (port,) = free_ports(1)
+        if port + AITUBO_PORT_OFFSET > PORT_MAX:
+            continue
+        with contextlib.suppress(PortTakenError):
+            Options(port=port).require_free_ports()
+            return port
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line of `python -m memepool_sandbox`."""
-    top = argparse.ArgumentParser(prog="python -m memepool_sandbox", description=__doc__)
+    top = argparse.ArgumentParser(
+        prog="python -m memepool_sandbox", description="The whole of Memepool on this machine"
+    )
     commands = top.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run everything on this machine until Ctrl-C")
     run.add_argument("--port", type=_port, default=Options.port)
@@ -81,8 +96,8 @@ def parser() -> argparse.ArgumentParser:
 
 def _port(text: str) -> int:
     port = int(text)
-    if not 1 <= port <= 65535 - AITUBO_PORT_OFFSET:
-        msg = f"a port from 1 to {65535 - AITUBO_PORT_OFFSET}"
+    if not 1 <= port <= PORT_MAX - AITUBO_PORT_OFFSET:
+        msg = f"a port from 1 to {PORT_MAX - AITUBO_PORT_OFFSET}"
         raise argparse.ArgumentTypeError(msg)
     return port
 

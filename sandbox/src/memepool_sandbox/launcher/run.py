@@ -1,29 +1,37 @@
-"""`make run`: everything on this machine, until Ctrl-C."""
+"""The two commands: everything on this machine until Ctrl-C, and one round accounted for."""
 
 import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import uvloop
 
 from memepool_common import telemetry
 from memepool_common.server import stop_on_signals
 from memepool_common.settings import DatabaseSettings, TelemetrySettings
+from memepool_sandbox.chain.journal import JournalError
 from memepool_sandbox.chain.node import Node
+from memepool_sandbox.demo import demo as play_demo
 from memepool_sandbox.launcher import narrator
-from memepool_sandbox.launcher.options import HOST, Options, PortTakenError
+from memepool_sandbox.launcher.options import HOST, Options, PortTakenError, free_port_block
 from memepool_sandbox.launcher.system import (
     System,
     make_data_folder,
     prepare_databases,
     running_system,
 )
-from memepool_sandbox.players import play
+from memepool_sandbox.players.crowd import play
 from memepool_sandbox.postgres import PostgresError, start_postgres
 
+EXIT_WRONG = 1
 EXIT_UNUSABLE = 2
+EXIT_INTERRUPTED = 130
 
 
 def say(line: str) -> None:
@@ -32,24 +40,46 @@ def say(line: str) -> None:
 
 
 def run(options: Options) -> int:
-    """Run until SIGINT or SIGTERM; returns the exit code."""
+    """`make run`: run until SIGINT or SIGTERM; returns the exit code."""
+    return _launched(options, partial(_run, options))
+
+
+def demo() -> int:
+    """`make demo`: one round on ports and in a folder of its own; returns the exit code."""
+    with tempfile.TemporaryDirectory(prefix="memepool-demo-") as folder:
+        options = Options(port=free_port_block(), players=0, data=Path(folder) / "data")
+        return _launched(options, partial(_demo, options))
+
+
+def _launched(
+    options: Options, session: Callable[[Mapping[str, DatabaseSettings]], Coroutine[Any, Any, int]]
+) -> int:
     telemetry.setup("sandbox", TelemetrySettings(log_level="WARNING", log_json=False))
     try:
         options.require_free_ports()
         make_data_folder(options.data)
         with start_postgres(options.data / "postgres") as server:
-            databases = prepare_databases(server)
-            uvloop.run(_run(options, databases))
-    except (PortTakenError, PostgresError) as error:
+            return uvloop.run(session(prepare_databases(server)))
+    except (PortTakenError, PostgresError, JournalError) as error:
         print(f"memepool: {error}", file=sys.stderr)
         return EXIT_UNUSABLE
     except KeyboardInterrupt:
-        return 130
-    say("Stopped. Everything is kept; the next start goes on from here.")
-    return os.EX_OK
+        return EXIT_INTERRUPTED
 
 
-async def _run(options: Options, databases: Mapping[str, DatabaseSettings]) -> None:
+async def _demo(options: Options, databases: Mapping[str, DatabaseSettings]) -> int:
+    async with running_system(options, databases) as system:
+        good = await play_demo(
+            system.gateway_url,
+            system.chain_url,
+            system.databases["payments"],
+            seed=system.secrets.player_seed.encode(),
+            say=say,
+        )
+    return os.EX_OK if good else EXIT_WRONG
+
+
+async def _run(options: Options, databases: Mapping[str, DatabaseSettings]) -> int:
     stopping = stop_on_signals()
     async with running_system(options, databases) as system:
         _greet(options, system)
@@ -57,9 +87,19 @@ async def _run(options: Options, databases: Mapping[str, DatabaseSettings]) -> N
             tasks.create_task(narrator.narrate(system.bus, say, stopping))
             tasks.create_task(_mine(system.node, options.block_seconds, stopping))
             if options.players:
-                tasks.create_task(play(system.gateway_url, system.chain_url, options, stopping))
+                tasks.create_task(
+                    play(
+                        system.gateway_url,
+                        system.chain_url,
+                        count=options.players,
+                        seed=system.secrets.player_seed.encode(),
+                        stopping=stopping,
+                    )
+                )
             await stopping.wait()
             say("Stopping: finishing what is in flight…")
+    say("Stopped. Everything is kept; the next start goes on from here.")
+    return os.EX_OK
 
 
 async def _mine(node: Node, interval_s: float, stopping: asyncio.Event) -> None:

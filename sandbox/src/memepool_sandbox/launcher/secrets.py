@@ -19,6 +19,7 @@ class Secrets:
     key_encryption_key: str
     deposit_seed: str
     aitubo_key: str
+    player_seed: str
 
     @property
     def deposit_xpub(self) -> str:
@@ -35,6 +36,7 @@ def load_or_make(data: Path) -> Secrets:
         key_encryption_key=secrets.token_hex(32),
         deposit_seed=secrets.token_hex(64),
         aitubo_key=secrets.token_hex(16),
+        player_seed=secrets.token_hex(16),
     )
     draft = path.with_suffix(".new")
     draft.unlink(missing_ok=True)

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import memepool_payments.app
-import memepool_payments.worker
 import memepool_rounds.app
 import memepool_rounds.worker
 from pydantic import SecretStr
@@ -23,7 +21,9 @@ import memepool_content.worker
 import memepool_gateway.app
 import memepool_gateway.settings as gateway_settings
 import memepool_gateway.worker
+import memepool_payments.app
 import memepool_payments.settings as payments_settings
+import memepool_payments.worker
 import memepool_rounds.settings as rounds_settings
 from memepool_common.events import Bus
 from memepool_common.settings import (
@@ -42,6 +42,7 @@ SERVICES = (*DATABASES, "gateway")
 NETWORK = "regtest"
 CHAIN_RATE_PER_S = 50.0
 CHAIN_POLL_INTERVAL_S = 0.25
+DEPOSIT_SCAN_INTERVAL_S = 1.0
 MINIMUM_ROUND_AGE_S = 2.0
 TELEMETRY = TelemetrySettings(log_level="WARNING", log_json=False)
 
@@ -150,7 +151,17 @@ def _rounds(around: Surroundings) -> Part:
 
 
 def _payments(around: Surroundings) -> Part:
-    settings = payments_settings.Settings(**around.common("payments"))
+    settings = payments_settings.Settings(
+        **around.common("payments"),
+        chain=payments_settings.ChainSettings(
+            network=NETWORK,
+            source_url=around.chain_url,
+            source_rate_per_s=CHAIN_RATE_PER_S,
+            deposit_xpub=around.secrets.deposit_xpub,
+            scan_interval_s=DEPOSIT_SCAN_INTERVAL_S,
+        ),
+        work=payments_settings.WorkSettings(deposits_interval_s=CHAIN_POLL_INTERVAL_S),
+    )
     return _part("payments", around, memepool_payments, settings)
 
 

@@ -52,6 +52,7 @@ class System:
     gateway_url: str
     chain_url: str
     node: Node
+    secrets: Secrets
     bus: Bus
     databases: Mapping[str, DatabaseSettings]
 
@@ -113,6 +114,7 @@ async def running_system(
             gateway_url=f"http://{HOST}:{options.port}",
             chain_url=f"http://{HOST}:{options.chain_port}",
             node=node,
+            secrets=secrets,
             bus=bus,
             databases=databases,
         )
