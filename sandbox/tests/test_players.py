@@ -1,5 +1,6 @@
 """The players' patience and manners, against a small stand-in of the public API."""
 
+import asyncio
 import io
 import random
 from collections import Counter
@@ -18,7 +19,9 @@ from starlette.routing import Route
 
 from memepool_chain.message import verify_bsm
 from memepool_chain.network import REGTEST
-from memepool_sandbox.players import memes
+from memepool_common.server import serving
+from memepool_common.testing import until
+from memepool_sandbox.players import crowd, memes
 from memepool_sandbox.players.http import Api, ApiError
 from memepool_sandbox.players.player import Player, UploadRejectedError
 
@@ -35,7 +38,12 @@ class StandIn:
         self.busy: dict[str, list[Response]] = {}
         self.keys: dict[str, set[str]] = {}
         self.role = "viewer"
-        self.access = self.refresh = self.nonce = ""
+        self.tokens: set[str] = set()
+        self.refreshes: set[str] = set()
+        self.nonces: set[str] = set()
+        self.round = 7
+        self.deposits: list[int] = []
+        self.entered: set[str] = set()
         self.statuses = ["processing", "ready"]
         self.vote_states = ["pending", "counted"]
         calls = {
@@ -43,8 +51,15 @@ class StandIn:
             ("PATCH", "/auth/me"): self.change_role,
             ("POST", "/content/upload"): self.upload,
             ("GET", "/content/c1"): self.content,
-            ("POST", "/rounds/7/vote"): self.place_vote,
+            ("GET", "/content"): self.contents,
+            ("POST", "/rounds/{id}/vote"): self.place_vote,
             ("GET", "/rounds/7/votes/v1"): self.read_vote,
+            ("GET", "/rounds/current"): self.current,
+            ("GET", "/rounds/{id}/submissions"): self.submissions,
+            ("POST", "/rounds/current/submissions"): self.submit,
+            ("GET", "/payments/balance"): self.balance,
+            ("GET", "/payments/deposit-address"): self.deposit_address,
+            ("POST", "/control/fund"): self.fund,
         }
         self.app = Starlette(
             routes=[Route(path, call, methods=[way]) for (way, path), call in calls.items()],
@@ -58,8 +73,8 @@ class StandIn:
             self.keys.setdefault(path, set()).add(request.headers["idempotency-key"])
         if self.busy.get(path):
             return self.busy[path].pop(0)
-        authorized = request.headers.get("authorization") == f"Bearer {self.access}"
-        if not path.startswith(("/auth/c", "/auth/v", "/auth/s")) and not authorized:
+        authorized = request.headers.get("authorization", "")[7:] in self.tokens
+        if not path.startswith(("/auth/c", "/auth/v", "/auth/s", "/control")) and not authorized:
             return problem(401, "token_invalid")
         return await go_on(request)
 
@@ -86,6 +101,32 @@ class StandIn:
     async def read_vote(self, _request: Request) -> Response:
         return JSONResponse(self.vote())
 
+    async def contents(self, _request: Request) -> Response:
+        return JSONResponse({"items": [], "nextCursor": None})
+
+    async def current(self, _request: Request) -> Response:
+        return JSONResponse({"id": str(self.round), "state": "open"})
+
+    async def submissions(self, _request: Request) -> Response:
+        items = [{"contentId": meme, "creatorId": "somebody"} for meme in sorted(self.entered)]
+        return JSONResponse({"items": items, "nextCursor": None})
+
+    async def submit(self, request: Request) -> Response:
+        self.entered.add((await request.json())["contentId"])
+        return JSONResponse({}, 201)
+
+    async def balance(self, _request: Request) -> Response:
+        return JSONResponse({"available": sum(self.deposits), "pending": 0, "held": 0})
+
+    async def deposit_address(self, _request: Request) -> Response:
+        return JSONResponse({"address": "mDeposit"})
+
+    async def fund(self, request: Request) -> Response:
+        order = await request.json()
+        assert order["address"] == "mDeposit"
+        self.deposits.append(order["satoshis"])
+        return JSONResponse({"txid": "ab" * 32})
+
     def vote(self) -> dict[str, str]:
         return {"id": "v1", "roundId": "7", "state": self.vote_states.pop(0)}
 
@@ -93,20 +134,22 @@ class StandIn:
         body = await request.json()
         match request.path_params["call"]:
             case "challenge":
-                self.nonce = str(uuid4())
-                return JSONResponse({"nonce": self.nonce, "message": f"sign {self.nonce}"}, 201)
+                nonce = str(uuid4())
+                self.nonces.add(nonce)
+                return JSONResponse({"nonce": nonce, "message": f"sign {nonce}"}, 201)
             case "verify":
-                nonce, self.nonce = self.nonce, ""
-                if body["nonce"] != nonce:
-                    return problem(401, "challenge_unknown")
+                nonce = body["nonce"]
+                self.nonces.remove(nonce)
                 address = body["walletAddress"]
                 verify_bsm(f"sign {nonce}", body["signature"], address, REGTEST)
                 return JSONResponse({"grant": "g", "user": {}})
-        if body.get("refreshToken", self.refresh) != self.refresh:
+        if "refreshToken" in body and body["refreshToken"] not in self.refreshes:
             return problem(401, "refresh_token_invalid")
-        self.access, self.refresh = str(uuid4()), str(uuid4())
+        access, refresh = str(uuid4()), str(uuid4())
+        self.tokens.add(access)
+        self.refreshes.add(refresh)
         user = {"id": "u1", "role": self.role}
-        tokens = {"accessToken": self.access, "refreshToken": self.refresh}
+        tokens = {"accessToken": access, "refreshToken": refresh}
         return JSONResponse({**tokens, "user": user}, 201)
 
 
@@ -169,14 +212,15 @@ async def test_patience_ends(api: StandIn) -> None:
 
 async def test_an_expired_token_is_renewed(api: StandIn, player: Player) -> None:
     await player.sign_in()
-    api.access = "another"
+    api.tokens.clear()
     assert (await player.vote("7", "c1", 5))["state"] == "counted"
     assert api.calls["/auth/verify"] == 1  # the refresh token was enough
 
 
 async def test_a_dead_session_means_signing_in_again(api: StandIn, player: Player) -> None:
     await player.sign_in()
-    api.access = api.refresh = "another"
+    api.tokens.clear()
+    api.refreshes.clear()
     assert (await player.vote("7", "c1", 5))["state"] == "counted"
     assert api.calls["/auth/verify"] == 2
 
@@ -196,6 +240,28 @@ async def test_uploads_are_followed_to_their_end(api: StandIn, player: Player) -
     api.statuses = ["processing", "rejected"]
     with pytest.raises(UploadRejectedError, match="rejected"):
         await player.upload()
+
+
+async def test_a_crowd_plays_round_after_round(
+    api: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crowd, "WATCH_S", 0.01)
+    monkeypatch.setattr(crowd, "PAUSE_AFTER_ERROR_S", 0.01)
+    api.statuses = ["ready"] * 1_000
+    api.vote_states = ["counted"] * 1_000
+    api.busy["/rounds/7/vote"] = [problem(409, "round_not_open") for _ in range(3)]
+    api.busy["/auth/verify"] = [Response(status_code=500)]
+    stopping = asyncio.Event()
+    async with serving(api.app, "127.0.0.1", 0) as port, asyncio.TaskGroup() as tasks:
+        url = f"http://127.0.0.1:{port}"
+        tasks.create_task(crowd.play(url, url, count=3, seed=b"s", stopping=stopping))
+        await until(lambda: api.calls["/rounds/7/vote"] > 4)
+        api.round = 8
+        await until(lambda: api.calls["/rounds/8/vote"] > 2)
+        stopping.set()
+    assert api.entered == {"c1"}
+    assert api.deposits
+    assert set(api.deposits) == {crowd.DEPOSIT_SATS}
 
 
 def test_memes_are_images_and_differ() -> None:
