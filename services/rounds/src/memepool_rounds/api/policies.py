@@ -1,0 +1,74 @@
+"""Reward policies: all may read them, admins schedule them for future rounds."""
+
+from datetime import UTC, datetime
+
+from fastapi import APIRouter, Response
+
+from memepool_common import audit
+from memepool_common.db import Session
+from memepool_common.tokens import Principal
+from memepool_common.web.deps import AdminCaller, IdempotencyKey, ReadSessionDep, SessionDep
+from memepool_common.web.idempotency import once
+from memepool_common.web.model import (
+    PAGE_SIZE_DEFAULT,
+    Cursor,
+    Limit,
+    Page,
+    decode_cursor,
+    encode_cursor,
+)
+from memepool_rounds.api.models import PolicyRequest, ScheduledPolicy
+from memepool_rounds.domain.errors import InvalidPolicy, PolicyExists
+from memepool_rounds.store import policies, rounds
+
+router = APIRouter(tags=["rounds"])
+
+
+@router.get("/rounds/policies")
+async def list_policies(
+    session: ReadSessionDep, limit: Limit = PAGE_SIZE_DEFAULT, cursor: Cursor = None
+) -> Page[ScheduledPolicy]:
+    """All policies, the latest scheduled first."""
+    below = decode_cursor(cursor, int)[0] if cursor else None
+    found = await policies.newest(session, below=below, limit=limit + 1)
+    shown = found[:limit]
+    more = encode_cursor(shown[-1].seq) if len(found) > limit else None
+    return Page(items=[ScheduledPolicy.scheduled(each) for each in shown], next_cursor=more)
+
+
+@router.post("/rounds/policies", status_code=201, response_model=ScheduledPolicy)
+async def schedule_policy(
+    body: PolicyRequest, caller: AdminCaller, session: SessionDep, key: IdempotencyKey = None
+) -> Response:
+    """Schedule a policy for future rounds; a round keeps the one that it opened with."""
+    return await once(
+        session,
+        scope=str(caller.user_id),
+        operation="schedulePolicy",
+        key=key,
+        request=body,
+        status=201,
+        act=lambda: _schedule(session, body, caller),
+    )
+
+
+async def _schedule(session: Session, body: PolicyRequest, caller: Principal) -> ScheduledPolicy:
+    policy = body.policy()
+    current = await rounds.open_one(session)
+    first_height = 0 if current is None else current.id + 1
+    from_height = first_height if body.from_height is None else body.from_height
+    if from_height < first_height:
+        detail = f"fromHeight: a policy is for future rounds, from height {first_height} on"
+        raise InvalidPolicy(detail)
+    stored = await policies.insert(session, policy, from_height, caller.user_id, datetime.now(UTC))
+    if stored is None:
+        raise PolicyExists(f"There is a policy {policy.id!r} already; policies never change.")
+    await audit.record(
+        session,
+        actor_id=caller.user_id,
+        account_id=None,
+        action="rounds.policy.scheduled",
+        subject=policy.id,
+        details={"fromHeight": from_height},
+    )
+    return ScheduledPolicy.scheduled(stored)
