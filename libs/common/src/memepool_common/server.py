@@ -47,6 +47,7 @@ async def serving(
         timeout_graceful_shutdown=int(drain_timeout_s),
         lifespan="on",
         server_header=False,
+        proxy_headers=False,  # who the client is, is decided by a configured hop count
         date_header=True,
     )
     server = _Server(config)

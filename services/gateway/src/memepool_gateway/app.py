@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from memepool_common.web.app import Probes, build_app, internal_app
+from memepool_common.web.app import Lifespan, Probes, build_app, internal_app
 from memepool_common.web.lifespan import following_auth
 from memepool_common.web.middleware import RequestContext
 from memepool_gateway.cors import Cors
-from memepool_gateway.docs.api import docs_router
+from memepool_gateway.docs.api import FILES, docs_router
 from memepool_gateway.proxy import Proxy, Upstream
 from memepool_gateway.routes import route_table, without_version
 from memepool_gateway.settings import Settings
@@ -19,6 +19,7 @@ from memepool_gateway.stream.api import stream_router
 from memepool_gateway.stream.hub import Hub
 
 SERVICE = "gateway"
+OWN_PATHS = frozenset({"/", "/events", *FILES})
 
 
 def create_apps(
@@ -51,7 +52,14 @@ def create_apps(
             app.state.tokens, app.state.hub = tokens, hub
             yield
 
-    own = build_app(
+    own = own_app(settings, lifespan)
+    public = _Edge(own, RequestContext(proxy, SERVICE))
+    return Cors(public, settings.edge.origins), internal_app(probes)
+
+
+def own_app(settings: Settings, lifespan: Lifespan) -> FastAPI:
+    """What the gateway answers itself: the stream, the document and its page."""
+    app = build_app(
         service=SERVICE,
         description="The one door: documents, and the live stream of events",
         settings=settings.http,
@@ -59,9 +67,11 @@ def create_apps(
         routers=[stream_router(settings), docs_router()],
         errors={},
     )
-    own.openapi_url = None  # at /openapi.json stands the document of all services together
-    public = _Edge(own, RequestContext(proxy, SERVICE))
-    return Cors(public, settings.edge.origins), internal_app(probes)
+    # FastAPI's own document would hide that of all services together.
+    app.router.routes[:] = [
+        route for route in app.router.routes if getattr(route, "path", None) != "/openapi.json"
+    ]
+    return app
 
 
 class _Edge:
@@ -69,7 +79,6 @@ class _Edge:
 
     def __init__(self, own: FastAPI, proxied: ASGIApp) -> None:
         self.own = own
-        self._own_paths = {getattr(route, "path", None) for route in own.routes}
         self._proxied = proxied
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,7 +86,7 @@ class _Edge:
             await self.own(scope, receive, send)
             return
         path = without_version(scope["path"])
-        if path in self._own_paths:
+        if path in OWN_PATHS:
             scope["path"], scope["raw_path"] = path, path.encode()
             await self.own(scope, receive, send)
         else:

@@ -12,7 +12,7 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_FILES = {
+FILES = {
     "/openapi.json": ("openapi.json", "application/json"),
     "/docs": ("page.html", "text/html; charset=utf-8"),
     "/docs/page.js": ("page.js", "text/javascript; charset=utf-8"),
@@ -23,7 +23,7 @@ _FILES = {
 def docs_router() -> APIRouter:
     """The routes. The files are read once, when the application is made."""
     router = APIRouter()
-    for path, (name, media_type) in _FILES.items():
+    for path, (name, media_type) in FILES.items():
         content = files(__package__).joinpath(name).read_bytes()
         router.add_api_route(
             path,

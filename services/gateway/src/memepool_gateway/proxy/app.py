@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
 
 import aiohttp
 import structlog
@@ -12,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from memepool_common import telemetry
 from memepool_common.tokens import TokenVerifier
 from memepool_common.web.problem import Problem, problem_response
-from memepool_gateway.proxy.body import ClientGone, RequestBody
+from memepool_gateway.proxy.body import ClientGone, RequestBody, linger
 from memepool_gateway.proxy.headers import (
     client_address,
     has_body,
@@ -44,7 +43,7 @@ class Proxy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        answer = _Answer(scope, send)
+        answer = _Answer(scope, receive, send)
         try:
             await self._exchange(scope, receive, answer)
         except ClientGone:
@@ -126,17 +125,24 @@ class Proxy:
 class _Answer:
     """What the client gets; knows whether its head is already on the way."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope = scope
+        self._receive = receive
         self._send = send
         self.started = False
 
     async def refuse(self, problem: Problem) -> None:
         """A problem, unless it is too late for one: then the answer is cut, and seen to be."""
-        if not self.started:
-            self.started = True
-            response = problem_response(problem, self._scope["path"])
-            await response(self._scope, _nothing, self._send)
+        if self.started:
+            return
+        self.started = True
+        response = problem_response(problem, self._scope["path"])
+        start = {"type": "http.response.start", "status": response.status_code}
+        await self._send(start | {"headers": response.raw_headers})
+        await self._send_body(bytes(response.body), more=True)
+        if response.headers.get("connection") == "close":
+            await linger(self._receive)
+        await self._send_body(b"", more=False)
 
     async def relay(
         self, response: aiohttp.ClientResponse, body: RequestBody, *, bytes_max: int
@@ -156,22 +162,24 @@ class _Answer:
         self.started = True
         start = {"type": "http.response.start", "status": response.status, "headers": headers}
         await self._send(start)
-        if not has_body(response.status) or self._scope["method"] == "HEAD":
-            await self._send_body(b"", more=False)
-            return
+        if has_body(response.status) and self._scope["method"] != "HEAD":
+            try:
+                await self._relay_body(response, bytes_max)
+            except (aiohttp.ClientError, OSError, _TooLarge) as error:
+                log.warning("answer_cut", path=self._scope["path"], error=repr(error))
+                return
+        if not body.finished:
+            response.close()  # or it would go on reading the body
+            await linger(self._receive)
+        await self._send_body(b"", more=False)
+
+    async def _relay_body(self, response: aiohttp.ClientResponse, bytes_max: int) -> None:
         sent_bytes = 0
-        try:
-            async for chunk in response.content.iter_any():
-                sent_bytes += len(chunk)
-                if sent_bytes > bytes_max:
-                    log.warning("answer_cut", path=self._scope["path"], error="too large")
-                    return
-                await self._send_body(chunk, more=sent_bytes != declared)
-        except (aiohttp.ClientError, OSError) as error:
-            log.warning("answer_cut", path=self._scope["path"], error=repr(error))
-            return
-        if declared is None or declared == 0:
-            await self._send_body(b"", more=False)
+        async for chunk in response.content.iter_any():
+            sent_bytes += len(chunk)
+            if sent_bytes > bytes_max:
+                raise _TooLarge(f"more than {bytes_max} bytes")
+            await self._send_body(chunk, more=True)
 
     async def _send_body(self, chunk: bytes, *, more: bool) -> None:
         await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
@@ -183,5 +191,5 @@ async def _end_when_gone(body: RequestBody, deadline: asyncio.Timeout) -> None:
     deadline.reschedule(asyncio.get_running_loop().time())
 
 
-async def _nothing() -> Any:
-    raise AssertionError("a problem needs nothing of the request")
+class _TooLarge(Exception):  # noqa: N818 - the reason, for the log
+    pass

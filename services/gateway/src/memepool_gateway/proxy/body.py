@@ -1,6 +1,7 @@
 """The body of a request, on its way from the client to a service."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -8,6 +9,9 @@ from starlette.types import Receive
 
 from memepool_common.web.problem import Problem
 from memepool_gateway.proxy.headers import values
+
+LINGER_S = 1.0
+LINGER_BYTES_MAX = 4 * 1024 * 1024
 
 
 class ClientGone(Exception):  # noqa: N818 - a fact, not a fault
@@ -89,6 +93,21 @@ class RequestBody:
     def _too_large(self) -> Problem:
         detail = f"The body is larger than the {self._bytes_max} bytes that this call accepts."
         return Problem(413, "body_too_large", detail, headers={"Connection": "close"})
+
+
+async def linger(receive: Receive) -> None:
+    """Take in, for a moment, what the client still sends.
+
+    A connection that is closed over unread data is reset, and the client would lose the answer.
+    """
+    read_bytes = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while read_bytes < LINGER_BYTES_MAX:
+                message = await receive()
+                read_bytes += len(message.get("body", b""))
+                if message["type"] == "http.disconnect":
+                    return
 
 
 def _declared_length(scope: Mapping[str, Any]) -> int | None:

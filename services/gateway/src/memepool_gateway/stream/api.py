@@ -59,7 +59,7 @@ def stream_router(settings: Settings) -> APIRouter:
         "/events",
         summary="Follow rounds, memes and tallies live, and what concerns you",
         description=_description(),
-        response_class=EventStream,
+        response_class=Response,
         responses={
             200: {
                 "description": "The stream",

@@ -68,7 +68,7 @@ class StreamWriter:
         held: list[Delivery] = []  # what they say of the tally is not out yet
         while not stopping.is_set():
             wait_s = self._tally_interval_s if self._fold.pending else IDLE_WAIT_S
-            received = await inlet.receive(BATCH_MAX, wait_s)
+            received = await inlet.receive(BATCH_MAX, min(wait_s, IDLE_WAIT_S))
             held += await self._take_in(inlet, received)
             held = await self._tell_tallies(inlet, held, now_s=time.monotonic())
         await self._tell_tallies(inlet, held, now_s=self._told_s + self._tally_interval_s)
@@ -82,7 +82,7 @@ class StreamWriter:
                 drafts = [] if event.id in self._seen else self._understand(event)
             except (NotAnEventError, ValueError) as error:
                 CONSUMED.labels(QUEUE, "dead_lettered").inc()
-                log.exception("event_dead_lettered", queue=QUEUE, event=str(delivery.message.id))
+                log.exception("event_dead_lettered", queue=QUEUE, event_id=str(delivery.message.id))
                 await inlet.dead_letter(delivery, repr(error)[:500])
                 continue
             await self._store.append(drafts)
