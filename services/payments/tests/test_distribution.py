@@ -1,4 +1,4 @@
-"""A closed round: paid to the satoshi, once, whatever dies in between; or stopped with nothing paid."""
+"""A closed round: paid to the satoshi, once, whatever dies meanwhile; or stopped, unpaid."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from memepool_common.ids import uuid7
 from memepool_payments import consumers
 from memepool_payments.domain import journal
 from memepool_payments.domain.distribution import Holdings, Plan, objection
-from memepool_payments.store import distributions
+from memepool_payments.store import distributions, ledger
 from memepool_payments.use_cases import distribution
 from services.payments.tests.ballot import ROUND, Ballot, event
 from services.payments.tests.books import Books
@@ -86,7 +86,7 @@ class Game:
         ]
 
     def tally(self, **change: Any) -> dict[str, Any]:
-        return closed(200, 2, self.lines, [self.creator], **change)
+        return closed(200, 2, self.lines, [self.creator]) | change
 
     async def state(self) -> str:
         return str(
@@ -259,7 +259,7 @@ async def test_killed_after_any_step_the_next_worker_goes_on(
     monkeypatch.setattr("memepool_payments.domain.distribution.LINES_MAX", 1)
     await close(game.books, game.tally())
     posts = 0
-    original = distribution.ledger.post
+    original = ledger.post
 
     async def dying(*args: Any) -> Any:
         nonlocal posts
@@ -269,7 +269,7 @@ async def test_killed_after_any_step_the_next_worker_goes_on(
             raise KeyboardInterrupt("killed before the commit")
         return answer
 
-    monkeypatch.setattr(distribution.ledger, "post", dying)
+    monkeypatch.setattr(ledger, "post", dying)
     for _ in range(30):
         try:
             more = await distribution.step(game.books.database, ROUND)
