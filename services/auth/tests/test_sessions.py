@@ -28,6 +28,7 @@ async def test_a_grant_opens_one_session(auth: Replica) -> None:
     ticket = await grant(auth, wallet)
     answer = await open_with(auth, grant=ticket)
     assert answer.status_code == 201
+    assert answer.headers["Cache-Control"] == "no-store"
     body = answer.json()
     assert set(body) == {
         "accessToken",
@@ -42,7 +43,9 @@ async def test_a_grant_opens_one_session(auth: Replica) -> None:
     me = await auth.me(SignedIn(wallet, body))
     assert me.status_code == 200
     assert me.json() == body["user"]
-    assert_problem(await open_with(auth, grant=ticket), 401, "grant_used")
+    again = await open_with(auth, grant=ticket)
+    assert_problem(again, 401, "grant_used")
+    assert again.headers["WWW-Authenticate"] == "Bearer"
 
 
 async def test_grants_unknown_and_expired(auth: Replica, as_owner: Owner) -> None:
@@ -76,10 +79,11 @@ async def test_a_session_needs_exactly_one_credential(auth: Replica) -> None:
         {"grant": "a", "refreshToken": "b"},
         {"grant": "a", "walletAddress": "b"},
     ]
-    for body in bodies:
-        assert_problem(await open_with(auth, **body), 422, "one_credential_required")
+    for credentials in bodies:
+        assert_problem(await open_with(auth, **credentials), 422, "one_credential_required")
     for field in ("grant", "refreshToken"):
-        for value in ("", "x" * 257, 1, [], "a\x00"):
+        values: list[Any] = ["", "x" * 257, 1, [], "a\x00"]
+        for value in values:
             answer = await open_with(auth, **{field: value})
             problem = assert_problem(answer, 422, "invalid_request")
             assert problem["errors"][0]["pointer"] == f"/{field}"
@@ -220,7 +224,7 @@ async def test_calls_of_the_signed_in_need_a_good_token(auth: Replica) -> None:
     forged = f"{head}.{'A' * len(tail)}"
     unsigned = jwt.encode({"sub": "x"}, "", "none")
     for method, path in calls:
-        body = {} if method == "PATCH" else None
+        body: dict[str, str] | None = {} if method == "PATCH" else None
         answer = await auth.http.request(method, path, json=body)
         assert_problem(answer, 401, "token_required")
         for token in (forged, unsigned, "x", "x" * 5_000):

@@ -20,6 +20,7 @@ def environment(service: str) -> SettingsConfigDict:
         env_nested_delimiter="__",
         frozen=True,
         extra="forbid",
+        hide_input_in_errors=True,  # a malformed secret is still a secret
     )
 
 

@@ -23,7 +23,7 @@ from memepool_auth.domain.session import (
     refusal_to_refresh,
 )
 from memepool_auth.domain.user import Role, is_demotion, require_self_assignable
-from memepool_auth.settings import SignInSettings
+from memepool_auth.settings import Settings, SignInSettings
 from memepool_chain.header import parse_header
 from memepool_chain.network import MAIN, REGTEST, TEST
 
@@ -68,6 +68,14 @@ def test_the_longest_settings_fit_and_other_text_is_refused() -> None:
             challenge(statement=statement)
     with pytest.raises(ValueError, match="domain"):
         SignInSettings(domain="evil.example/\nURI: x")
+
+
+def test_a_malformed_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for secret in ("not-base64-but-secret", "c2VjcmV0LWJ1dC1zaG9ydA=="):
+        monkeypatch.setenv("MEMEPOOL_AUTH_KEYS__ENCRYPTION_KEY", secret)
+        with pytest.raises(ValueError, match="must be base64 of 32 bytes") as refused:
+            Settings()
+        assert secret not in str(refused.value)
 
 
 def test_chain_ids_name_the_networks_by_their_first_blocks() -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 
 from memepool_auth.domain.client import (
     Client,
@@ -37,6 +37,12 @@ async def _client(request: Request) -> Client:
     return Client(address_prefix(address), device_name(request.headers.get("user-agent")))
 
 
+async def _unstored(response: Response) -> None:
+    response.headers["Cache-Control"] = "no-store"
+
+
+Unstored = Depends(_unstored)
+"""The answer holds secrets: no cache on the way may keep it (RFC 6749, section 5.1)."""
 SettingsDep = Annotated[Settings, Depends(_settings)]
 DatabaseDep = Annotated[Database, Depends(_database)]
 MintDep = Annotated[TokenMint, Depends(_mint)]

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
-from memepool_auth.api.deps import ClientDep, DatabaseDep, MintDep, SettingsDep
+from memepool_auth.api.deps import ClientDep, DatabaseDep, MintDep, SettingsDep, Unstored
 from memepool_auth.api.schemas import SessionAnswer, SessionModel, SessionRequest, VerifyRequest
 from memepool_auth.api.sign_in import prove
 from memepool_auth.store import sessions as store
@@ -24,7 +24,7 @@ from memepool_common.web.problem import Problem, not_built_yet
 router = APIRouter(tags=["auth"])
 
 
-@router.post("/auth/session", status_code=201)
+@router.post("/auth/session", status_code=201, dependencies=[Unstored])
 async def create_session(
     body: SessionRequest,
     settings: SettingsDep,

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from memepool_auth.adapters.signatures import parse_public_key
-from memepool_auth.api.deps import ClientDep, DatabaseDep, SettingsDep
+from memepool_auth.api.deps import ClientDep, DatabaseDep, SettingsDep, Unstored
 from memepool_auth.api.schemas import (
     ChallengeAnswer,
     ChallengeRequest,
@@ -41,7 +41,7 @@ async def create_challenge(
     return ChallengeAnswer.of(challenge)
 
 
-@router.post("/auth/verify")
+@router.post("/auth/verify", dependencies=[Unstored])
 async def verify_signature(
     body: VerifyRequest, settings: SettingsDep, client: ClientDep, database: DatabaseDep
 ) -> VerifyAnswer:
