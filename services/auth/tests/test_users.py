@@ -146,6 +146,51 @@ async def test_a_token_of_a_lost_role_is_no_longer_good_for_admins_calls(
     assert (await auth.me(admin)).json()["role"] == "admin"
 
 
+async def test_no_token_of_a_lost_role_survives_a_refresh_at_the_same_moment(
+    start: Start, admin_wallet: Wallet
+) -> None:
+    replicas = [await start(), await start()]
+    admin, client = await replicas[0].sign_in(admin_wallet), await replicas[0].sign_in()
+    for _ in range(5):
+        await put_role(replicas[0], admin, client.user_id, "creator")
+        client = await refreshed(replicas[0], client)
+        demotion, client = await asyncio.gather(
+            put_role(replicas[0], admin, client.user_id, "viewer"),
+            refreshed(replicas[1], client),
+        )
+        assert demotion.status_code == 200
+        if client.answer["user"]["role"] == "creator":
+            await replicas[0].until_refused(client)
+        else:
+            assert (await replicas[0].me(client)).status_code == 200
+
+
+async def test_suspension_and_refresh_at_once_leave_nobody_signed_in(
+    start: Start, admin_wallet: Wallet
+) -> None:
+    replicas = [await start(), await start()]
+    admin = await replicas[0].sign_in(admin_wallet)
+    clients = [await replicas[0].sign_in() for _ in range(5)]
+
+    async def suspend(client: SignedIn) -> httpx.Response:
+        path = f"/auth/users/{client.user_id}/suspension"
+        return await replicas[0].http.put(path, headers=admin.headers)
+
+    async def refresh(client: SignedIn) -> httpx.Response:
+        token = {"refreshToken": client.answer["refreshToken"]}
+        return await replicas[1].http.post("/auth/session", json=token)
+
+    suspensions, answers = await asyncio.gather(
+        asyncio.gather(*map(suspend, clients)), asyncio.gather(*map(refresh, clients))
+    )
+    assert {answer.status_code for answer in suspensions} == {200}
+    for client, answer in zip(clients, answers, strict=True):
+        assert answer.status_code in {201, 401, 403}, answer.text
+        if answer.status_code == 201:
+            await replicas[1].until_refused(SignedIn(client.wallet, answer.json()))
+        await replicas[1].until_refused(client)
+
+
 async def test_a_suspended_user_is_out_until_the_suspension_is_lifted(
     auth: Replica, admin_wallet: Wallet
 ) -> None:
