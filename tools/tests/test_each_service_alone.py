@@ -19,7 +19,7 @@ from tools.contracts import example_settings
 from tools.memepool import LOCK, ROOT
 
 UV = Path(sys.executable).with_name("uv")
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 SERVICES = ["auth", "content", "gateway", "payments", "rounds"]
 MEMBERS = {
     "memepool-chain": ROOT / "libs/chain",
