@@ -1,11 +1,12 @@
-"""Writes contracts/ from the code: JSON Schemas of events, AsyncAPI, OpenAPI of each service, and
-the queues of the bus with their bindings. Beside it docs/not-built-yet.md, and the document of all
-services together, which the gateway shows.
+"""Writes contracts/ from the code: JSON Schemas of events, AsyncAPI, OpenAPI of each service and of
+all together, and the queues of the bus with their bindings. Beside it docs/not-built-yet.md, and a
+copy of the document of all services, which the gateway shows.
 
 The files are checked in, so that a change of a contract is seen in review, and consumers are tested
-against them. A test fails while they differ from what this would write.
+against them. A test fails while they differ from what this would write; `--check` names them.
 """
 
+import argparse
 import ast
 import json
 import os
@@ -18,15 +19,18 @@ from unittest.mock import patch
 
 from pydantic import BaseModel
 
-from memepool_common.web.app import Probes, build_app
-from memepool_gateway.stream.api import stream_router
-from tools.openapi_merge import merge
+from memepool_common.web.app import Probes
+from memepool_gateway.app import own_app
+from tools.openapi_merge import merge, operations
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES = ("auth", "content", "payments", "rounds")
 EXCHANGE = "memepool.events"
 TYPE_PREFIX = "memepool."
-MERGED = "services/gateway/src/memepool_gateway/docs/openapi.json"
+GATEWAY = "gateway"
+MERGED = "contracts/openapi/memepool.json"
+SHOWN = "services/gateway/src/memepool_gateway/docs/openapi.json"
+MARK = "x-not-built-yet"
 NOT_BUILT_YET = "docs/not-built-yet.md"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -57,31 +61,34 @@ HEADERS: Document = {
 def generate() -> dict[str, str]:
     """Every generated file as it should be, by its path in the repository."""
     interfaces = {service: openapi(service) for service in SERVICES}
+    interfaces[GATEWAY] = gateway_openapi()
+    merged = merge(
+        interfaces,
+        title="Memepool",
+        description="A meme competition between two blocks of the BSV chain.",
+    )
     documents: dict[str, Document] = {
         "contracts/asyncapi.json": asyncapi(),
         "contracts/topology.json": topology(),
-        MERGED: merge(
-            {**interfaces, "gateway": gateway_openapi()},
-            title="Memepool",
-            description="A meme competition between two blocks of the BSV chain.",
-        ),
+        MERGED: merged,
+        SHOWN: merged,
     }
     for service, interface in interfaces.items():
         documents[f"contracts/openapi/{service}.json"] = interface
+    for service in SERVICES:
         for event_type, model in events_of(service).items():
-            documents[f"contracts/events/{event_type}.schema.json"] = event_schema(
-                event_type, model
-            )
+            schema = event_schema(event_type, model)
+            documents[f"contracts/events/{event_type}.schema.json"] = schema
     files = {
         path: json.dumps(document, indent=2, ensure_ascii=False) + "\n"
         for path, document in documents.items()
     }
-    return files | {NOT_BUILT_YET: not_built_yet()}
+    return files | {NOT_BUILT_YET: not_built_yet(merged)}
 
 
 def generated_files() -> dict[str, str]:
     """Those of them that are there now, and whatever else lies in contracts/."""
-    files = [*(ROOT / "contracts").rglob("*.json"), ROOT / MERGED, ROOT / NOT_BUILT_YET]
+    files = [*(ROOT / "contracts").rglob("*.json"), ROOT / SHOWN, ROOT / NOT_BUILT_YET]
     return {file.relative_to(ROOT).as_posix(): file.read_text() for file in files if file.exists()}
 
 
@@ -106,15 +113,7 @@ def openapi(service: str) -> Document:
 
 def gateway_openapi() -> Document:
     """What the gateway answers itself."""
-    settings = _settings("gateway")
-    return build_app(
-        service="gateway",
-        description="",
-        settings=settings.http,
-        lifespan=lambda _app: nullcontext(),
-        routers=[stream_router(settings)],
-        errors={},
-    ).openapi()
+    return own_app(_settings(GATEWAY), lambda _app: nullcontext()).openapi()
 
 
 def _settings(service: str) -> Any:
@@ -125,24 +124,49 @@ def _settings(service: str) -> Any:
 def topology() -> Document:
     """Every durable queue with the routing keys bound to it."""
     queues: dict[str, list[str]] = {}
-    for service in SERVICES:
+    for service in (*SERVICES, GATEWAY):
         queues |= import_module(f"memepool_{service}.worker").topology()
     return dict(sorted(queues.items()))
 
 
-def not_built_yet() -> str:
-    """The list of what answers 501, read from the calls of `not_built_yet` in the code."""
-    lines = [
-        f"- **{service}**: {ast.literal_eval(call.args[0])}"
-        for service in (*SERVICES, "gateway")
+def not_built_yet(document: Document) -> str:
+    """The list of what answers 501: the marked calls, and the parts that the code names."""
+    calls = [
+        f"- `{method.upper()} {path}` ({operation['operationId']}): {operation['summary']}"
+        for method, path, operation in operations(document["paths"])
+        if MARK in operation
+    ]
+    names = {operation["operationId"] for _, _, operation in operations(document["paths"])}
+    parts = [
+        f"- {service}: {what}"
+        for service in SERVICES
+        for what in not_built_in(service)
+        if what not in names
+    ]
+    lines = ["# Not built yet", "", "The contract of these stands; they answer"]
+    lines[-1] += " `501 not_built_yet` after everything else has been checked."
+    for title, found in (("Calls", calls), ("Parts of calls", parts)):
+        lines += ["", f"## {title}", "", *(found or ["None."])]
+    return "\n".join(lines) + "\n"
+
+
+def not_built_in(service: str) -> list[str]:
+    """What a service's code names in its calls of `not_built_yet`."""
+    return [
+        _text(call.args[0])
         for path in sorted((ROOT / "services" / service / "src").rglob("*.py"))
         for call in ast.walk(ast.parse(path.read_text()))
         if isinstance(call, ast.Call)
         and isinstance(call.func, ast.Name)
         and call.func.id == "not_built_yet"
     ]
-    head = "# Not built yet\n\nThe contract of these stands; they answer `501 not_built_yet`.\n\n"
-    return head + "\n".join(lines or ["Nothing: every call is built."]) + "\n"
+
+
+def _text(node: ast.expr) -> str:
+    """A string as the code has it, an ellipsis for what only a running process knows."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(map(_text, node.values))
+    return str(node.value) if isinstance(node, ast.Constant) else "…"
 
 
 def asyncapi() -> Document:
@@ -196,14 +220,22 @@ def example_settings(service: str) -> dict[str, str]:
 
 
 def main() -> int:
-    """Write what is wanted, and remove what no longer is."""
-    wanted = generate()
-    for path in generated_files().keys() - wanted.keys():
-        (ROOT / path).unlink()
-    for path, text in wanted.items():
+    """Write what is wanted, and remove what no longer is; with `--check` only name it."""
+    parser = argparse.ArgumentParser(description="Write contracts/ from the code.")
+    parser.add_argument("--check", action="store_true", help="only name what is out of date")
+    wanted, found = generate(), generated_files()
+    stale = sorted(path for path in wanted.keys() | found if wanted.get(path) != found.get(path))
+    if parser.parse_args().check:
+        for path in stale:
+            print(f"contracts: out of date: {path}")
+        return 1 if stale else 0
+    for path in stale:
+        if path not in wanted:
+            (ROOT / path).unlink()
+            continue
         (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
-        (ROOT / path).write_text(text)
-    print(f"contracts: {len(wanted)} files")
+        (ROOT / path).write_text(wanted[path])
+    print(f"contracts: {len(wanted)} files, {len(stale)} of them written anew or removed")
     return 0
 
 

@@ -14,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    WithJsonSchema,
     field_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -79,7 +80,11 @@ def rfc3339(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-Timestamp = Annotated[AwareDatetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
+Timestamp = Annotated[
+    AwareDatetime,
+    PlainSerializer(rfc3339, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 Sats = Annotated[int, Field(strict=True, ge=0, le=SATS_MAX, description="Satoshis")]
 PositiveSats = Annotated[int, Field(strict=True, ge=1, le=SATS_MAX, description="Satoshis")]
 Limit = Annotated[int, Query(ge=1, le=PAGE_SIZE_MAX, description="Items per page")]
