@@ -5,9 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from memepool_common.settings import DatabaseSettings
 from services.content.tests.harness import ContentService, Serve, content_service
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_log() -> None:
+    """Expected errors 500 are logged; drawing every local variable of them takes seconds."""
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.processors.add_log_level, renderer])
 
 
 @pytest.fixture

@@ -106,8 +106,11 @@ class ContentService:
             if path.is_file()
         )
 
-    def as_owner(self, statement: str) -> None:
+    async def as_owner(self, statement: str) -> None:
         """Run a statement under the owner role."""
+        await asyncio.to_thread(self._as_owner, statement)
+
+    def _as_owner(self, statement: str) -> None:
         assert self.settings.database.owner_url is not None
         engine = create_engine(self.settings.database.owner_url.get_secret_value())
         with engine.begin() as connection:

@@ -35,10 +35,10 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def animation(kind: str, *, count: int = 5, size: tuple[int, int] = (320, 240)) -> bytes:
-    """An animated picture of `count` different frames, 100 ms each."""
-    first, *others = [meme(seed, size) for seed in range(1, count + 1)]
-    return encoded(first, kind, save_all=True, append_images=others, duration=100, loop=0)
+def animation(kind: str, *, count: int = 5, duration_ms: int = 100) -> bytes:
+    """An animated picture of `count` different frames, each as long as given."""
+    first, *others = [meme(seed, (320, 240)) for seed in range(1, count + 1)]
+    return encoded(first, kind, save_all=True, append_images=others, duration=duration_ms, loop=0)
 
 
 def opened(data: bytes) -> Image.Image:

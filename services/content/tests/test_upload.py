@@ -237,7 +237,7 @@ async def test_quotas(serve: Serve) -> None:
         problem(await content.upload(encoded(meme(3)), key="k"), 429, "upload_queue_full")
         assert (await content.upload(encoded(meme(4)), caller=others[0])).status_code == 202
         problem(await content.upload(encoded(meme(5)), caller=others[1]), 429, "uploads_busy")
-        content.as_owner("delete from processing_job")
+        await content.as_owner("delete from processing_job")
         problem(await content.upload(encoded(meme(6))), 429, "daily_quota_exceeded")
         assert await content.count("content") == 3
 
@@ -251,7 +251,7 @@ async def test_quotas_hold_for_uploads_at_the_same_time(serve: Serve) -> None:
 
 
 async def test_a_failing_commit_is_an_error_and_leaves_nothing(content: ContentService) -> None:
-    content.as_owner("""
+    await content.as_owner("""
         create function refuse() returns trigger language plpgsql as
         $$ begin raise exception 'no commit today'; end $$;
         create constraint trigger refuse after insert on content
@@ -261,13 +261,11 @@ async def test_a_failing_commit_is_an_error_and_leaves_nothing(content: ContentS
     await nothing_left(content)
     # The stored file is already due to go.
     assert len(content.stored("uploads")) == await content.count("erasure") == 1
-    content.as_owner("drop trigger refuse on content")
+    await content.as_owner("drop trigger refuse on content")
     assert (await content.upload(key="k")).status_code == 202
 
 
 async def test_suspended_users_cannot_upload(working: ContentService) -> None:
-    user = working.creator.user_id
-    working.as_owner(f"insert into member values ('{user}', false, 1)")
     await deliver_user(working, suspended=True, version=3)
     await until(lambda: refused(working))
     await deliver_user(working, suspended=False, version=2)  # late: it changes nothing

@@ -44,7 +44,7 @@ class ImageSettings(Group):
     animation_pixels_max: int = Field(default=60_000_000, gt=0)
     duration_ms_max: int = Field(default=60_000, gt=0)
     aspect_max: int = Field(default=8, gt=0)
-    quality_min: float = Field(default=0.05, ge=0, le=1)
+    quality_min: float = Field(default=0.1, ge=0, le=1)
 
 
 class ProcessorSettings(Group):

@@ -179,8 +179,7 @@ class _Process:
         except TimeoutError as error:
             raise _too_costly() from error
         except (asyncio.IncompleteReadError, ConnectionError, ValueError) as error:
-            self.kill()
-            status = await self.wait()
+            status = await self._end()
             if status in _OVER_LIMIT:
                 raise _too_costly() from error
             log.warning("image_process_died", status=status)
@@ -188,6 +187,14 @@ class _Process:
         if not isinstance(answer, dict):
             raise ProcessorCrashedError("an answer that is not ours")
         return answer
+
+    async def _end(self) -> int:
+        """Why it ended. (Killing what is just dying would make asyncio lose the answer.)"""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_S):
+                return await self.wait()
+        self.kill()
+        return await self.wait()
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):

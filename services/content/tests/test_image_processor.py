@@ -1,0 +1,171 @@
+"""The image processes by themselves: hostile files, limits, and deaths."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageCms
+
+from memepool_common.testing import until
+from memepool_content.adapters.image_processor import ImageProcessor, ProcessorCrashedError
+from memepool_content.domain.errors import ImageRejectedError
+from memepool_content.domain.image import Caps
+from memepool_content.settings import ProcessorSettings
+from services.content.tests.pictures import (
+    animation,
+    encoded,
+    gif_of_frames,
+    meme,
+    png_bomb,
+    webp_bomb,
+)
+
+QUALITY_MIN = 0.1
+
+
+def one_stroke() -> Image.Image:
+    image = Image.new("L", (640, 480), 128)
+    image.paste(129, (100, 100, 500, 101))
+    return image
+
+
+HOSTILE = {
+    "truncated JPEG": (encoded(meme())[:4_000], "malformed_image"),
+    "truncated PNG": (encoded(meme(), "PNG")[:3_000], "malformed_image"),
+    "truncated WebP": (encoded(meme(), "WEBP")[:3_000], "malformed_image"),
+    "truncated GIF": (animation("GIF")[:3_000], "malformed_image"),
+    "truncated AVIF": (encoded(meme(), "AVIF")[:1_000], "malformed_image"),
+    "truncated animated WebP": (animation("WEBP")[:9_000], "malformed_image"),
+    "JPEG of zeros": (b"\xff\xd8\xff" + bytes(5_000), "malformed_image"),
+    "PNG signature alone": (b"\x89PNG\r\n\x1a\n", "malformed_image"),
+    "GIF signature alone": (b"GIF89a", "malformed_image"),
+    "PNG without pixels": (png_bomb(100, 100), "malformed_image"),
+    "PNG of 60,000 a side": (png_bomb(60_000, 60_000), "too_many_pixels"),
+    "PNG of 64 megapixels": (png_bomb(8_000, 8_000), "too_many_pixels"),
+    "WebP of 268 megapixels": (webp_bomb(), "too_many_pixels"),
+    "GIF of 10,000 frames": (gif_of_frames(10_000), "too_many_frames"),
+    "GIF of a minute and more": (animation("GIF", duration_ms=20_000), "too_long"),
+    "AVIF of a minute and more": (animation("AVIF", duration_ms=20_000), "too_long"),
+    "thin": (encoded(meme(1, (3000, 100))), "bad_aspect"),
+    "tiny": (encoded(meme(1, (20, 20)), "PNG"), "too_small"),
+    "one colour": (encoded(Image.new("RGB", (640, 480), "teal")), "low_quality"),
+    "transparent": (encoded(Image.new("RGBA", (640, 480)), "PNG"), "low_quality"),
+    "one stroke": (encoded(one_stroke(), "PNG"), "low_quality"),
+    "no image": (b"<svg></svg>", "unsupported_format"),
+}
+
+
+@pytest.fixture
+async def processor() -> AsyncIterator[ImageProcessor]:
+    processor = ImageProcessor(ProcessorSettings(processes=1), Caps(), QUALITY_MIN)
+    yield processor
+    await processor.aclose()
+
+
+async def test_hostile_files_are_refused_with_the_reason(
+    processor: ImageProcessor, tmp_path: Path
+) -> None:
+    found = {}
+    for name, (data, _) in HOSTILE.items():
+        source, target = written(tmp_path, data)
+        try:
+            await processor.process(source, target)
+            found[name] = "taken"
+        except ImageRejectedError as refused:
+            found[name] = refused.code
+    assert found == {name: code for name, (_, code) in HOSTILE.items()}
+    assert len(processor.pids) == 1  # none of them harmed the process
+
+
+async def test_odd_files_are_taken(processor: ImageProcessor, tmp_path: Path) -> None:
+    wide = meme(2)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for data in (
+        encoded(wide.convert("CMYK")),
+        encoded(wide.convert("L")),
+        encoded(wide.convert("1"), "PNG"),
+        encoded(wide.quantize(16), "PNG", transparency=0),
+        encoded(wide.convert("L").convert("I").point(lambda v: v * 257).convert("I;16"), "PNG"),
+        encoded(wide, icc_profile=profile),
+        encoded(wide, icc_profile=b"damaged" * 40),
+        encoded(wide, exif=b"Exif\x00\x00" + b"\xff" * 40),
+        encoded(wide) + bytes(5_000),
+    ):
+        source, target = written(tmp_path, data)
+        done = await processor.process(source, target)
+        assert done.frames == 1
+        assert done.quality > 0.3
+
+
+def written(folder: Path, data: bytes) -> tuple[Path, Path]:
+    source, target = folder / "source", folder / "target"
+    source.write_bytes(data)
+    target.mkdir(exist_ok=True)
+    return source, target
+
+
+async def test_a_process_killed_midway_costs_its_file_alone(tmp_path: Path) -> None:
+    processor = ImageProcessor(ProcessorSettings(processes=1), Caps(), QUALITY_MIN)
+    source, target = written(tmp_path, encoded(meme()))
+    await processor.process(source, target)  # warm: the process is known now
+    (pid,) = processor.pids
+    os.kill(pid, signal.SIGSTOP)
+    task = asyncio.create_task(processor.process(source, target))
+    await until(lambda: processor.pids == [])
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(ProcessorCrashedError):
+        await task
+    assert (await processor.process(source, target)).frames == 1
+    await processor.aclose()
+
+
+async def test_a_process_that_hangs_is_killed(tmp_path: Path) -> None:
+    settings = ProcessorSettings(processes=1, wall_s=0.2)
+    processor = ImageProcessor(settings, Caps(), QUALITY_MIN)
+    source, target = written(tmp_path, encoded(meme()))
+    await processor.process(source, target)
+    (pid,) = processor.pids
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(ImageRejectedError) as refused:
+        await processor.process(source, target)
+    assert refused.value.code == "too_costly"
+    assert (await processor.process(source, target)).frames == 1
+    assert processor.pids != [pid]
+    await processor.aclose()
+
+
+async def test_memory_is_limited(tmp_path: Path) -> None:
+    settings = ProcessorSettings(processes=1, memory_bytes_max=120 * 1024 * 1024)
+    processor = ImageProcessor(settings, Caps(), QUALITY_MIN)
+    source, target = written(tmp_path, encoded(meme(1, (4000, 4000)), "PNG"))
+    with pytest.raises(ImageRejectedError) as refused:
+        await processor.process(source, target)
+    assert refused.value.code == "too_costly"
+    source, target = written(tmp_path, encoded(meme()))
+    assert (await processor.process(source, target)).frames == 1
+    await processor.aclose()
+
+
+async def test_processor_time_is_limited(tmp_path: Path) -> None:
+    settings = ProcessorSettings(processes=1, cpu_s=1)
+    processor = ImageProcessor(settings, Caps(), QUALITY_MIN)
+    noise = Image.effect_noise((3600, 3600), 90).convert("RGB")
+    source, target = written(tmp_path, encoded(noise, "PNG", compress_level=1))
+    with pytest.raises(ImageRejectedError) as refused:
+        await processor.process(source, target)
+    assert refused.value.code == "too_costly"
+    await processor.aclose()
+
+
+async def test_idle_processes_give_their_memory_back(tmp_path: Path) -> None:
+    processor = ImageProcessor(ProcessorSettings(processes=1, idle_s=0.05), Caps(), QUALITY_MIN)
+    source, target = written(tmp_path, encoded(meme()))
+    await processor.process(source, target)
+    (pid,) = processor.pids
+    await until(lambda: not Path(f"/proc/{pid}").exists())
+    assert processor.pids == []
+    assert (await processor.process(source, target)).frames == 1
+    await processor.aclose()
