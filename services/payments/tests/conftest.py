@@ -2,10 +2,22 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import pytest
 import pytest_asyncio
+import structlog
 
 from memepool_common.db import Database
 from services.payments.tests.books import Books
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _plain_logs() -> None:
+    """Structlog's own default draws tracebacks for seconds; a service never runs with it."""
+    plain: list[structlog.typing.Processor] = [
+        structlog.processors.format_exc_info,
+        structlog.processors.KeyValueRenderer(),
+    ]
+    structlog.configure(processors=plain)
 
 
 @pytest_asyncio.fixture

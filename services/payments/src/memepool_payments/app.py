@@ -16,7 +16,6 @@ from memepool_payments.use_cases.members import Acquaintance
 from memepool_payments.use_cases.posting import Poster
 
 ERRORS: dict[type[Exception], int] = {
-    errors.RecipientNotFoundError: 404,
     errors.NotKnownYetError: 404,
     errors.TransactionNotFoundError: 404,
     errors.DepositNotFoundError: 404,

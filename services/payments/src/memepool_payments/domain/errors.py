@@ -1,7 +1,6 @@
 """What payments refuses.
 
 PaymentsError
-├── RecipientNotFoundError     recipient_unknown     404  no such user
 ├── NotKnownYetError           not_known_yet         404  a wallet or user that may still arrive
 ├── TransactionNotFoundError   transaction_unknown   404  none of the caller's
 ├── DepositNotFoundError       deposit_unknown       404  none of the caller's
@@ -21,12 +20,6 @@ class PaymentsError(Exception):
 
     code = "refused"
     headers: Mapping[str, str] = {}
-
-
-class RecipientNotFoundError(PaymentsError):
-    """There is no such user."""
-
-    code = "recipient_unknown"
 
 
 class NotKnownYetError(PaymentsError):

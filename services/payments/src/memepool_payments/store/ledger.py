@@ -116,19 +116,5 @@ async def set_frozen(session: Session, user_id: UUID, *, frozen: bool) -> None:
     await session.execute(query, {"user_id": user_id, "frozen": frozen})
 
 
-async def find(session: Session, scope: str, key: str, request_hash: bytes) -> Posting | None:
-    """What was answered under this key before, if anything."""
-    row: Any = (
-        await session.execute(
-            text(
-                "select id, case when request_hash = :hash then outcome else 'key_reused' end"
-                " as outcome, created_at from journal where scope = :scope and key = :key"
-            ),
-            {"scope": scope, "key": key, "hash": request_hash},
-        )
-    ).one_or_none()
-    return None if row is None else Posting(row.id, row.outcome, True, row.created_at)
-
-
 async def _one(session: Session, query: Any, **values: object) -> int:
     return int((await session.execute(query, values)).scalar_one())

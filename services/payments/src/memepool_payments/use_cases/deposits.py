@@ -148,7 +148,9 @@ async def credit(session: Session, txid: str, proof: Proof, confirmations: int) 
     if root != block.header.merkle_root:
         log.warning("proof_refused", txid=txid, reason="it leads to another root")
         return
-    for deposit in await deposits.lock(session, txid):
+    found = await deposits.lock(session, txid)
+    await _lock_owners(session, found)
+    for deposit in found:
         if deposit.state == "credited":
             continue
         settled = deposit._replace(
@@ -162,19 +164,29 @@ async def credit(session: Session, txid: str, proof: Proof, confirmations: int) 
 
 async def take_back(session: Session, txid: str) -> None:
     """Reverse what was credited in a block that left the chain, now that no block has it."""
-    found = await deposits.lock(session, txid)
+    found = [each for each in await deposits.lock(session, txid) if each.state == "disconnected"]
+    owners = sorted({deposit.user_id for deposit in found})
+    await ledger.open_accounts(session, owners, ledger.RECEIVABLE)
+    await _lock_owners(session, found)
     for deposit in found:
-        if deposit.state == "disconnected":
-            await _post_reversal(session, deposit)
-            await deposits.settle(
-                session, deposit._replace(state="pending", block_hash=None, block_height=None)
-            )
+        await _post_reversal(session, deposit)
+        await deposits.settle(
+            session, deposit._replace(state="pending", block_hash=None, block_height=None)
+        )
+
+
+async def _lock_owners(session: Session, found: Sequence[Deposit]) -> None:
+    """Lock all that the transaction's deposits touch at once: one transaction may pay many."""
+    owners = sorted({deposit.user_id for deposit in found})
+    available = await ledger.accounts_of(session, owners)
+    receivable = await ledger.accounts_of(session, owners, ledger.RECEIVABLE)
+    await ledger.lock_balances(session, [*available.values(), *receivable.values()])
 
 
 async def _post_credit(session: Session, deposit: Deposit) -> None:
     """What the user owes from an earlier reversal is paid first; the rest is available."""
     user = deposit.user_id
-    available = (await ledger.open_accounts(session, [user]))[user]
+    available = (await ledger.accounts_of(session, [user]))[user]
     assets = await ledger.platform_account(session, ledger.CHAIN_ASSETS)
     receivable = (await ledger.accounts_of(session, [user], ledger.RECEIVABLE)).get(user)
     repaid = 0
@@ -191,8 +203,8 @@ async def _post_credit(session: Session, deposit: Deposit) -> None:
 async def _post_reversal(session: Session, deposit: Deposit) -> None:
     """Take it from the available balance; what is already gone becomes the user's debt."""
     user = deposit.user_id
-    available = (await ledger.open_accounts(session, [user]))[user]
-    receivable = (await ledger.open_accounts(session, [user], ledger.RECEIVABLE))[user]
+    available = (await ledger.accounts_of(session, [user]))[user]
+    receivable = (await ledger.accounts_of(session, [user], ledger.RECEIVABLE))[user]
     assets = await ledger.platform_account(session, ledger.CHAIN_ASSETS)
     balances = await ledger.lock_balances(session, [available, receivable])
     taken = min(balances[available], deposit.amount)
@@ -236,7 +248,7 @@ async def _post(
         session,
         actor_id=None,
         account_id=deposit.user_id,
-        action=f"payments.{kind.replace('_', '.')}",
+        action=f"payments.deposit.{'credited' if credited else 'reversed'}",
         subject=deposit.id,
         details={"amount": deposit.amount, "generation": deposit.generation},
     )

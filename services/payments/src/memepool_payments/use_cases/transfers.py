@@ -71,17 +71,15 @@ async def transfer(
         RefusedError: the ledger refuses, and will for this key: funds, frozen account.
         IdempotencyKeyReusedError, SelfTransferError, InvalidRecipientError, NotKnownYetError.
     """
-    recipient = await _recipient(database, network, wanted)
+    source, recipient = await _parties(database, network, wanted)
     if recipient.user_id == wanted.sender_id:
         raise SelfTransferError("Sender and recipient are the same user.")
-    async with database.read() as session:
-        accounts = await ledger.accounts_of(session, [wanted.sender_id])
     journal = NewJournal(
         scope=wanted.scope,
         key=wanted.ledger_key,
         request_hash=wanted.fingerprint,
         kind="transfer",
-        legs=tuple(movement(LINE, accounts[wanted.sender_id], recipient.account_id, wanted.amount)),
+        legs=tuple(movement(LINE, source, recipient.account_id, wanted.amount)),
         sender_id=wanted.sender_id,
         recipient_id=recipient.user_id,
         memo=wanted.memo,
@@ -106,15 +104,16 @@ def transaction_id(journal_id: int, line: int) -> str:
     return f"{journal_id}-{line}"
 
 
-async def _recipient(database: Database, network: Network, wanted: Transfer) -> Recipient:
-    """Who is meant; somebody just registered may take a moment to be heard of."""
+async def _parties(database: Database, network: Network, wanted: Transfer) -> tuple[int, Recipient]:
+    """The sender's account, and who is meant: the newly registered may take a moment to arrive."""
     user_id, address = _named(wanted.recipient, network)
     deadline = asyncio.get_running_loop().time() + WAIT_S
     while True:
         async with database.read() as session:
             found = await members.recipient(session, user_id=user_id, wallet_address=address)
+            accounts = await ledger.accounts_of(session, [wanted.sender_id])
         if found is not None:
-            return found
+            return accounts[wanted.sender_id], found
         if asyncio.get_running_loop().time() >= deadline:
             raise NotKnownYetError(f"No user {wanted.recipient} is known here (yet).")
         await asyncio.sleep(WAIT_STEP_S)
