@@ -1,12 +1,14 @@
 """Limits, and upstreams that are slow, gone, broken or hostile."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
+from memepool_common import server
 from memepool_common.testing.waiting import until
 from memepool_gateway.settings import LimitSettings
 from services.gateway.tests.harness import (
@@ -362,3 +364,25 @@ async def test_pipelined_requests_stay_apart(start_gateway: StartGateway) -> Non
         answer = await exchange_bytes(gateway.port, requests)
     assert answer.count(b"HTTP/1.1 200 OK") == 3
     assert [seen.body for seen in echo.seen] == [b"0", b"1", b"2"]
+
+
+async def test_a_head_without_end_is_not_kept(start_gateway: StartGateway) -> None:
+    async with upstream_of(Echo()) as url, start_gateway(url) as gateway:
+        head = b"GET /rounds HTTP/1.1\r\nHost: x\r\nX-Large: "
+        for endless in (head + b"x" * 200_000, head + b"x\r\nX: y" * 20_000):
+            with contextlib.suppress(ConnectionResetError):  # its answer may be lost
+                answer = await exchange_bytes(gateway.port, endless)
+                assert answer.startswith(b"HTTP/1.1 400")
+        first = b"GET /rounds HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000 + b"\r\n\r\n"
+        last = first.replace(b"Host: x", b"Host: x\r\nConnection: close")
+        kept = await exchange_bytes(gateway.port, first * 9 + last)  # 200 kB, but ten heads
+    assert kept.count(b"HTTP/1.1 200") == 10
+
+
+async def test_a_head_that_does_not_come_ends_the_connection(
+    start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "HEAD_TIMEOUT_S", 0.2)
+    async with upstream_of(Echo()) as url, start_gateway(url) as gateway:
+        assert await exchange_bytes(gateway.port, b"") == b""
+        assert await exchange_bytes(gateway.port, b"GET /rounds HTTP/1.1\r\nHost: ") == b""

@@ -88,7 +88,6 @@ def route_table(limits: LimitSettings) -> RouteTable:
             route("/rounds/{roundId}/bundle", "rounds", answer_timeout_s=60.0),
             route("/rounds/*", "rounds"),
             route("/payments/arc/callback", "payments", checks_token=False),  # ARC's own token
-            route("/payments/deposits", "payments", body_bytes_max=limits.transaction_bytes_max),
             route("/payments/*", "payments"),
         ]
     )

@@ -48,8 +48,9 @@ class LimitSettings(Group):
     """What one exchange may cost."""
 
     body_bytes_max: int = Field(default=64 * 1024, gt=0)
-    upload_bytes_max: int = Field(default=21 * MIB, gt=0)
-    transaction_bytes_max: int = Field(default=5 * MIB, gt=0, description="a handed-in deposit")
+    upload_bytes_max: int = Field(
+        default=16 * MIB + 128 * 1024, gt=0, description="a file, and the form around it"
+    )
     answer_bytes_max: int = Field(default=512 * MIB, gt=0)
     answer_timeout_s: float = Field(default=15.0, gt=0, description="to the answer's next byte")
     body_timeout_s: float = Field(default=20.0, gt=0, description="to the body's next byte")
