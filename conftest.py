@@ -18,9 +18,10 @@ import pytest_asyncio
 from psycopg import sql
 from pydantic import SecretStr
 
+from memepool_common import telemetry
 from memepool_common.db import Database
 from memepool_common.migrations import migrate
-from memepool_common.settings import DatabaseSettings
+from memepool_common.settings import DatabaseSettings, TelemetrySettings
 from memepool_sandbox.postgres import PostgresServer, provision, start_postgres
 
 CONNECTIONS_PER_TEST_DATABASE = 5
@@ -35,6 +36,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "unit" in Path(item.path).parts:
             item.add_marker(pytest.mark.disable_socket)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet_logs() -> None:
+    """Only what somebody should look at."""
+    telemetry.setup("tests", TelemetrySettings(log_level="WARNING", log_json=False))
 
 
 @pytest.fixture(scope="session")

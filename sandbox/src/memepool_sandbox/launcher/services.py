@@ -120,7 +120,7 @@ def _auth(around: Surroundings) -> Part:
         sign_in=auth_settings.SignInSettings(
             domain=f"{HOST}:{around.ports['gateway'].port}",
             network=NETWORK,
-            challenges_per_network_max=10_000,  # all players sign in from one address
+            challenges_per_network_max=100_000,  # all players sign in from one address
         ),
         keys=auth_settings.KeySettings(encryption_key=SecretStr(sealing_key.decode())),
     )

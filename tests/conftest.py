@@ -1,0 +1,165 @@
+"""The whole system, reached as clients reach it: over HTTP, through the gateway.
+
+Each module gets a system of its own; it runs once on the plain bus, and once on a bus that delivers
+every event twice, the second time late and out of order.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from memepool_chain.whatsonchain import WhatsOnChain
+from memepool_common.db import Database
+from memepool_common.events import Bus
+from memepool_common.settings import DatabaseSettings
+from memepool_common.testing import UnreliableBus
+from memepool_sandbox.accounting import check_coins, check_ledger
+from memepool_sandbox.launcher.options import Options, free_port_block
+from memepool_sandbox.launcher.services import MINIMUM_ROUND_AGE_S
+from memepool_sandbox.launcher.system import (
+    System,
+    prepare_databases,
+    running_system,
+)
+from memepool_sandbox.players.http import Api
+from memepool_sandbox.players.player import Player, eventually
+from memepool_sandbox.postgres import start_postgres
+
+TIMEOUT_S = 30.0
+BLOCKS_MAX = 10
+
+
+def _plain(bus: Bus) -> Bus:
+    return bus
+
+
+def _unreliable(bus: Bus) -> Bus:
+    return UnreliableBus(bus, seed=11, delay_s_max=0.4)
+
+
+@dataclass
+class World:
+    """A running system, and how tests act on it."""
+
+    system: System
+    http: httpx.AsyncClient
+    chain: httpx.AsyncClient
+    players: list[Player] = field(default_factory=list)
+
+    async def player(self, role: str = "viewer", *, deposit_sats: int = 0) -> Player:
+        """Somebody new who has signed in, with a deposit if asked for."""
+        name = f"player-{len(self.players)}"
+        player = Player(name, uuid4().bytes, Api(self.http), Api(self.chain))
+        self.players.append(player)
+        await player.sign_in()
+        if role == "creator":
+            await player.become_creator()
+        if deposit_sats:
+            await player.deposit(deposit_sats)
+        return player
+
+    async def control(self, action: str, **options: Any) -> dict[str, Any]:
+        """Do something to the simulated world."""
+        answer = await self.chain.post(f"/control/{action}", json=options)
+        assert answer.is_success, answer.text
+        result: dict[str, Any] = answer.json()
+        return result
+
+    async def get(self, path: str, **options: Any) -> dict[str, Any]:
+        """Read what needs no token."""
+        answer = await self.http.get(path, **options)
+        assert answer.is_success, answer.text
+        result: dict[str, Any] = answer.json()
+        return result
+
+    async def until(
+        self, what: Callable[[], Awaitable[bool]], timeout_s: float = TIMEOUT_S
+    ) -> None:
+        """Wait until it is so; fails after a while."""
+
+        async def asked() -> bool | None:
+            return True if await what() else None
+
+        await eventually(asked, timeout_s)
+
+    async def next_round(self) -> str:
+        """Mine until a new round opens; its id. A young round without votes ignores a block."""
+        before = await self._current()
+
+        async def opened() -> str | None:
+            current = await self._current()
+            return current if current != before else None
+
+        for _ in range(BLOCKS_MAX):
+            await self.control("mine", blocks=1)
+            with contextlib.suppress(TimeoutError):
+                return await eventually(opened, MINIMUM_ROUND_AGE_S)
+        raise AssertionError(f"round {before} did not end in {BLOCKS_MAX} blocks")
+
+    async def _current(self) -> str:
+        return str((await self.get("/rounds/current"))["id"])
+
+    async def settled(self, round_id: str) -> dict[str, Any]:
+        """The results of a round once its rewards are in the ledger."""
+
+        async def done() -> bool:
+            return bool((await self.get(f"/rounds/{round_id}"))["state"] == "settled")
+
+        await self.until(done)
+        return await self.get(f"/rounds/{round_id}/results")
+
+    async def adds_up(self) -> None:
+        """The ledger is balanced, and coins on chain cover exactly what it owes and owns."""
+        database = Database.connect(self.system.databases["payments"])
+        async with WhatsOnChain(f"{self.system.chain_url}/v1/bsv", rate_per_s=50) as source:
+            reserves = await self.get("/payments/reserves")
+            checks = [
+                *await check_ledger(database),
+                await check_coins(database, source, reserves),
+            ]
+        await database.close()
+        assert [check for check in checks if not check.holds] == []
+
+
+@pytest.fixture(scope="module", params=["once", "twice-and-late"])
+def wrap_bus(request: pytest.FixtureRequest) -> Callable[[Bus], Bus]:
+    """How reliable the bus is."""
+    return {"once": _plain, "twice-and-late": _unreliable}[request.param]
+
+
+@pytest.fixture(scope="module")
+def databases(
+    wrap_bus: Callable[[Bus], Bus], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mapping[str, DatabaseSettings]]:
+    """A PostgreSQL of the module's own, with the databases of all services."""
+    with start_postgres(tmp_path_factory.mktemp("postgres"), fsync=False) as server:
+        yield prepare_databases(server)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(
+    databases: Mapping[str, DatabaseSettings],
+    wrap_bus: Callable[[Bus], Bus],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[World]:
+    """The running system."""
+    folder = tmp_path_factory.mktemp("system")
+    options = Options(port=free_port_block(), players=0, data=folder)
+    async with (
+        running_system(options, databases, wrap_bus=wrap_bus) as system,
+        httpx.AsyncClient(base_url=system.gateway_url, timeout=TIMEOUT_S) as http,
+        httpx.AsyncClient(base_url=system.chain_url, timeout=TIMEOUT_S) as chain,
+    ):
+        world = World(system, http, chain)
+        await world.until(lambda: _has_round(http))
+        yield world
+
+
+async def _has_round(http: httpx.AsyncClient) -> bool:
+    return bool((await http.get("/rounds/current")).is_success)
