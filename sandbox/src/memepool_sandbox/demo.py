@@ -21,7 +21,7 @@ from memepool_sandbox.accounting import (
     check_pot,
 )
 from memepool_sandbox.players.http import REQUEST_TIMEOUT_S, Api
-from memepool_sandbox.players.player import Player, eventually
+from memepool_sandbox.players.player import TROUBLE, Player, eventually
 
 CREATORS = 5
 VOTERS = 25
@@ -68,14 +68,14 @@ async def demo(
             [Player(f"voter {n}", b"%s/v%d" % (seed, n), api, control) for n in range(VOTERS)],
         )
         started_s = time.monotonic()
-        round_id = await _play(game, control, say)
-        results = await game.voters[0].call("GET", f"/rounds/{round_id}/results")
-        _tell(results, game, say)
-        database = Database.connect(payments, application_name="demo")
         try:
-            checks = await _checks(game, results, database, source)
-        finally:
-            await database.close()
+            round_id = await _play(game, control, say)
+            results = await game.voters[0].call("GET", f"/rounds/{round_id}/results")
+            _tell(results, game, say)
+            checks = await _checks(game, results, payments, source)
+        except TROUBLE as error:
+            say(f"\nThe round could not be played: {type(error).__name__}: {error}")
+            return False
     say("")
     for check in checks:
         say(f"  {'ok   ' if check.holds else 'WRONG'} {check.claim}: {check.numbers}")
@@ -141,16 +141,20 @@ async def _until_settled(player: Player, round_id: str) -> None:
 
 
 async def _checks(
-    game: Game, results: dict[str, Any], database: Database, source: WhatsOnChain
+    game: Game, results: dict[str, Any], payments: DatabaseSettings, source: WhatsOnChain
 ) -> list[Check]:
     counted_sats = sum(vote["amount"] for vote in game.votes if vote["state"] == "counted")
     reserves = await game.voters[0].call("GET", "/payments/reserves")
-    return [
-        *check_pot(results, counted_sats),
-        await _check_balances(game, results),
-        *await check_ledger(database),
-        await check_coins(database, source, reserves),
-    ]
+    database = Database.connect(payments, application_name="demo")
+    try:
+        return [
+            *check_pot(results, counted_sats),
+            await _check_balances(game, results),
+            *await check_ledger(database),
+            await check_coins(database, source, reserves),
+        ]
+    finally:
+        await database.close()
 
 
 async def _check_balances(game: Game, results: dict[str, Any]) -> Check:

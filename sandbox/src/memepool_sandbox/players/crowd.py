@@ -9,7 +9,7 @@ import httpx
 import structlog
 
 from memepool_sandbox.players.http import REQUEST_TIMEOUT_S, Api, ApiError
-from memepool_sandbox.players.player import Player, UploadRejectedError
+from memepool_sandbox.players.player import TROUBLE, Player
 
 CREATOR_SHARE = 3  # every third player, and at least two
 DEPOSIT_SATS = 200_000
@@ -23,7 +23,6 @@ NEW_MEME_CHANCE = 0.5
 CONNECTIONS = 50
 
 log = structlog.get_logger("memepool.players")
-_TROUBLE = (ApiError, httpx.HTTPError, UploadRejectedError, TimeoutError)
 
 
 async def play(
@@ -79,7 +78,7 @@ async def _live(player: Player, stopping: asyncio.Event, *, is_creator: bool) ->
                 if is_creator:
                     await player.become_creator()
             part = await _turn(player, part, is_creator=is_creator)
-        except _TROUBLE as error:
+        except TROUBLE as error:
             log.debug("player in trouble", player=player.name, error=str(error))
             await asyncio.sleep(PAUSE_AFTER_ERROR_S * random.uniform(0.5, 1))
         await asyncio.sleep(WATCH_S * random.uniform(0.5, 1.5))

@@ -6,6 +6,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import httpx
+
 from memepool_sandbox.players import memes
 from memepool_sandbox.players.http import Api, ApiError
 from memepool_sandbox.wallet import Wallet
@@ -24,6 +26,10 @@ T = TypeVar("T")
 
 class UploadRejectedError(Exception):
     """The image was not accepted; says why."""
+
+
+TROUBLE = (ApiError, httpx.HTTPError, UploadRejectedError, TimeoutError)
+"""What may go wrong with any action of a player, through no fault of the program."""
 
 
 class Player:
