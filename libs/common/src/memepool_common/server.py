@@ -25,6 +25,7 @@ class _BoundedHead(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._head_bytes = 0
         self._in_head = True
+        self._begun_here = False
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -36,16 +37,18 @@ class _BoundedHead(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._begun_here = False
         super().data_received(data)
         if not self._in_head or self.transport.is_closing():
             return
         self._expect_head()  # the rest of a head that came in parts
-        self._head_bytes += len(data)
+        if not self._begun_here:  # else how much of the data belongs to it is not known
+            self._head_bytes += len(data)
         if self._head_bytes > HEAD_BYTES_MAX:
             self.send_400_response("The head of the request is too large.")
 
     def on_message_begin(self) -> None:
-        self._in_head = True
+        self._in_head = self._begun_here = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
