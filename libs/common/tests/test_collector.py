@@ -1,0 +1,89 @@
+"""Micro-batches: what arrives while a batch is in flight is the next batch."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from memepool_common.collector import Collector
+from memepool_common.web.problem import Problem
+
+
+class Recorder:
+    """Doubles numbers, batch by batch, when it is let."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = asyncio.Event()
+
+    async def process(self, items: Sequence[int]) -> Sequence[int | Exception]:
+        self.batches.append(list(items))
+        await self.gate.wait()
+        if 13 in items:
+            raise ArithmeticError("no thirteen")
+        return [LookupError(str(item)) if item < 0 else 2 * item for item in items]
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+async def test_the_first_goes_alone_and_the_rest_together(recorder: Recorder) -> None:
+    collector: Collector[int, int] = Collector(recorder.process)
+    first = asyncio.create_task(collector.submit(1))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    others = [asyncio.create_task(collector.submit(number)) for number in (2, 3, 4)]
+    await asyncio.sleep(0)
+    recorder.gate.set()
+    assert await asyncio.gather(first, *others) == [2, 4, 6, 8]
+    assert recorder.batches == [[1], [2, 3, 4]]
+
+
+async def test_no_batch_is_larger_than_allowed(recorder: Recorder) -> None:
+    recorder.gate.set()
+    collector: Collector[int, int] = Collector(recorder.process, batch_max=10)
+    await asyncio.gather(*(collector.submit(number) for number in range(100, 135)))
+    assert [len(batch) for batch in recorder.batches] == [10, 10, 10, 5]
+
+
+async def test_a_poisoned_item_fails_alone(recorder: Recorder) -> None:
+    recorder.gate.set()
+    collector: Collector[int, int] = Collector(recorder.process)
+    numbers = [10, 11, 12, 13, 14]
+    results = await asyncio.gather(*map(collector.submit, numbers), return_exceptions=True)
+    assert isinstance(results[3], ArithmeticError)
+    assert [result for result in results if isinstance(result, int)] == [20, 22, 24, 28]
+
+
+async def test_a_refusal_reaches_its_own_caller(recorder: Recorder) -> None:
+    recorder.gate.set()
+    collector: Collector[int, int] = Collector(recorder.process)
+    results = await asyncio.gather(*map(collector.submit, [1, -1]), return_exceptions=True)
+    assert results[0] == 2
+    assert isinstance(results[1], LookupError)
+
+
+async def test_a_caller_that_goes_away_cancels_nothing(recorder: Recorder) -> None:
+    collector: Collector[int, int] = Collector(recorder.process)
+    leaving = asyncio.create_task(collector.submit(1))
+    staying = asyncio.create_task(collector.submit(2))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    leaving.cancel()
+    recorder.gate.set()
+    assert await staying == 4
+    await collector.drain()
+    assert recorder.batches == [[1, 2]]
+
+
+async def test_too_many_waiting_are_turned_away(recorder: Recorder) -> None:
+    collector: Collector[int, int] = Collector(recorder.process, batch_max=1, waiting_max=2)
+    accepted = [asyncio.create_task(collector.submit(number)) for number in (1, 2)]
+    await asyncio.sleep(0)
+    with pytest.raises(Problem) as refusal:
+        await collector.submit(3)
+    assert (refusal.value.status, refusal.value.code) == (503, "overloaded")
+    recorder.gate.set()
+    assert await asyncio.gather(*accepted) == [2, 4]

@@ -1,0 +1,87 @@
+"""Spans and logs: one trace from the request to the statement and the event; no secrets."""
+
+import json
+import logging
+
+import httpx
+import pytest
+import structlog
+from fastapi import APIRouter, FastAPI
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from sqlalchemy import text
+
+from memepool_common import telemetry
+from memepool_common.db import Database
+from memepool_common.events import NewEvent, outbox
+from memepool_common.settings import HttpSettings, TelemetrySettings
+from memepool_common.web.app import build_app
+from memepool_common.web.deps import SessionDep
+from memepool_common.web.model import WireModel
+
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+router = APIRouter()
+
+
+class Noted(WireModel):
+    name: str
+
+
+@router.post("/things/{thing_id}")
+async def note_thing(thing_id: str, session: SessionDep) -> Noted:
+    noted = Noted(name=thing_id)
+    event = NewEvent("memepool.sample.thing.noted.v1", thing_id, noted, "public")
+    await outbox.append(session, [event])
+    return noted
+
+
+@pytest.fixture
+def spans() -> InMemorySpanExporter:
+    telemetry.setup("tests", TelemetrySettings())
+    provider = trace.get_tracer_provider()
+    assert isinstance(provider, TracerProvider)
+    exporter = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return exporter
+
+
+async def test_a_request_its_statements_and_its_event_are_one_trace(
+    database: Database, spans: InMemorySpanExporter
+) -> None:
+    app = build_app(
+        service="sample",
+        description="",
+        settings=HttpSettings(),
+        lifespan=FastAPI().router.lifespan_context,
+        routers=[router],
+        errors={},
+    )
+    app.state.database = database
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://sample") as client:
+        headers = {"traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01"}
+        answer = await client.post("/things/42", headers=headers)
+    assert answer.status_code == 200
+    finished = [
+        span for span in spans.get_finished_spans() if f"{span.context.trace_id:032x}" == TRACE_ID
+    ]
+    names = [span.name for span in finished]
+    assert "POST /things/{thing_id}" in names
+    assert any("insert" in name.lower() for name in names), names
+    async with database.read() as session:
+        stored = (await session.execute(text("select traceparent from outbox"))).scalar_one()
+    assert stored.split("-")[1] == TRACE_ID
+
+
+def test_secrets_do_not_reach_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    structlog.reset_defaults()
+    telemetry.setup("tests", TelemetrySettings(log_json=True))
+    structlog.get_logger("x").warning(
+        "signed_in", access_token="eyJ", signature="c2ln", wallet="1abc"
+    )
+    line = json.loads(capsys.readouterr().err.strip().splitlines()[-1])
+    assert (line["access_token"], line["signature"]) == ("[redacted]", "[redacted]")
+    assert (line["wallet"], line["event"], line["level"]) == ("1abc", "signed_in", "warning")
+    logging.getLogger().handlers = []
