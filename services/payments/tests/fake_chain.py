@@ -33,13 +33,23 @@ class FakeChain:
 
     def pay(self, address: str, *amounts: int) -> str:
         """A transaction in the memory pool with these outputs; returns its txid."""
+        return self._send([(address, amount) for amount in amounts])
+
+    def pay_many(self, amounts: dict[str, int]) -> str:
+        """The same with an output for each address."""
+        return self._send(list(amounts.items()))
+
+    def _send(self, payments: list[tuple[str, int]]) -> str:
         self._serial += 1
-        script = p2pkh_script(decode_p2pkh(address, REGTEST))
-        outputs = tuple(TxOut(amount, script) for amount in amounts)
+        outputs = tuple(
+            TxOut(amount, p2pkh_script(decode_p2pkh(address, REGTEST)))
+            for address, amount in payments
+        )
         tx = Tx(1, (TxIn(f"{self._serial:064x}", 0, b"\x51"),), outputs)
         self.transactions[tx.txid] = tx
-        coins = self.claims.setdefault(address, [])
-        coins += [Unspent(tx.txid, vout, each, None, False) for vout, each in enumerate(amounts)]
+        for vout, (address, amount) in enumerate(payments):
+            coin = Unspent(tx.txid, vout, amount, None, False)
+            self.claims.setdefault(address, []).append(coin)
         return tx.txid
 
     def mine(self, *txids: str) -> Block:

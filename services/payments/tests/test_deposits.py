@@ -311,3 +311,18 @@ async def test_forty_five_addresses_are_asked_for_in_groups(till: Till) -> None:
         till.chain.pay(await till.address(user), 10)
     await till.look()
     assert await till.books.scalar("select count(*) from deposit") == 45
+
+
+async def test_one_transaction_pays_many_and_is_taken_back_from_all(till: Till) -> None:
+    users = await till.books.funded([0, 0, 0])
+    addresses = [await till.address(user) for user in users]
+    txid = till.chain.pay_many({address: 100 + n for n, address in enumerate(addresses)})
+    await till.look()
+    await till.tell(till.chain.mine(txid))
+    await till.look()
+    assert [await till.books.available(user) for user in users] == [100, 101, 102]
+    till.chain.drop(1)
+    await till.tell(till.chain.mine(), till.chain.mine())
+    await till.look()
+    assert [await till.books.available(user) for user in users] == [0, 0, 0]
+    assert len(await till.books.announced(REVERSED)) == 3
