@@ -32,7 +32,7 @@ async def served(content: ContentService, found: dict[str, object], name: str = 
 
 
 async def test_stills_become_ready(working: ContentService) -> None:
-    kept_as = {"JPEG": "JPEG", "PNG": "PNG", "WEBP": "WEBP", "GIF": "WEBP", "AVIF": "WEBP"}
+    kept_as = {"JPEG": "JPEG", "PNG": "PNG", "WEBP": "WEBP", "GIF": "PNG", "AVIF": "WEBP"}
     for seed, (kind, kept) in enumerate(kept_as.items()):
         # A wrong name and a wrong content type mean nothing.
         picture = encoded(meme(seed, (1600, 1200)), kind)

@@ -146,7 +146,7 @@ async def test_malformed_bodies(
     ],
 )
 async def test_metadata_rules(
-    content: ContentService, fields: dict[str, str], pointer: str
+    content: ContentService, fields: dict[str, Any], pointer: str
 ) -> None:
     refused = problem(await content.upload(**fields), 422, "invalid_metadata")
     assert refused["errors"][0]["pointer"] == pointer

@@ -52,7 +52,7 @@ class ProcessorSettings(Group):
 
     processes: int = Field(default=2, ge=1, le=64)
     cpu_s: int = Field(default=15, gt=0)
-    wall_s: float = Field(default=30.0, gt=0)
+    wall_s: float = Field(default=60.0, gt=0)
     memory_bytes_max: int = Field(default=512 * 1024 * 1024, gt=0)
     file_bytes_max: int = Field(default=64 * 1024 * 1024, gt=0)
     idle_s: float = Field(default=20.0, gt=0, description="then its memory is given back")

@@ -20,7 +20,7 @@ import structlog
 from memepool_content.domain.errors import ImageRejectedError
 from memepool_content.domain.image import Caps
 from memepool_content.domain.meme import Variant
-from memepool_content.imaging.pipeline import Processed
+from memepool_content.imaging.result import Processed
 from memepool_content.settings import ProcessorSettings
 
 ANSWER_BYTES_MAX = 64 * 1024

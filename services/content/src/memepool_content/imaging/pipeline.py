@@ -8,7 +8,6 @@ import hashlib
 import io
 import mmap
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +29,13 @@ from memepool_content.domain.quality import check_quality, quality_score
 from memepool_content.imaging.animation import Frames, frame_duration_ms
 from memepool_content.imaging.header import malformed, read_header
 from memepool_content.imaging.measure import PixelHash, measure
+from memepool_content.imaging.result import Processed
 
 PREVIEW_PX_MAX = 1_080
 THUMB_PX_MAX = 320
 JPEG_QUALITY = 90
 WEBP_QUALITY = 88
+PNG_EFFORT = 4
 ANIMATION_QUALITY = 80
 THUMB_QUALITY = 80
 _ORIENTATION_TAG = 0x0112
@@ -53,17 +54,6 @@ _SRGB = ImageCms.createProfile("sRGB")
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 Write = Callable[[io.BufferedWriter], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Processed:
-    """What became of an upload; `files` holds each variant's file by its name."""
-
-    frames: int
-    quality: float
-    pixel_sha256: str
-    variants: tuple[Variant, ...]
-    files: dict[str, str]
 
 
 def process(source: Path, folder: Path, caps: Caps, quality_min: float) -> Processed:
@@ -121,10 +111,8 @@ def _still(full: Image.Image, kind: Format, folder: Path, quality_min: float) ->
 def _still_encoding(kind: Format) -> tuple[str, dict[str, Any]]:
     if kind is Format.JPEG:
         return "JPEG", {"quality": JPEG_QUALITY}
-    if kind is Format.PNG:
-        return "PNG", {"compress_level": 6}
-    if kind is Format.GIF:
-        return "WEBP", {"lossless": True, "method": 2}
+    if kind in (Format.PNG, Format.GIF):
+        return "PNG", {"compress_level": PNG_EFFORT}
     return "WEBP", {"quality": WEBP_QUALITY, "method": 4}
 
 

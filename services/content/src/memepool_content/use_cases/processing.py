@@ -25,7 +25,7 @@ from memepool_content.adapters.media_store import MediaStore, media_key
 from memepool_content.domain.errors import ImageRejectedError
 from memepool_content.domain.meme import Meme, Status, check_transition
 from memepool_content.events import MemeRejectedData, meme_rejected
-from memepool_content.imaging.pipeline import Processed
+from memepool_content.imaging.result import Processed
 from memepool_content.settings import JobSettings
 from memepool_content.store import erasures, hashes, jobs, memes
 from memepool_content.store.jobs import Job
