@@ -1,6 +1,6 @@
 """Writes contracts/ from the code: JSON Schemas of events, AsyncAPI, OpenAPI of each service and of
-all together, and the queues of the bus with their bindings. Beside it docs/not-built-yet.md, and a
-copy of the document of all services, which the gateway shows.
+all together, and the queues of the bus with their bindings. Beside it docs/not-built-yet.md,
+docs/problems.md, and a copy of the document of all services, which the gateway shows.
 
 The files are checked in, so that a change of a contract is seen in review, and consumers are tested
 against them. A test fails while they differ from what this would write; `--check` names them.
@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from fastapi import FastAPI
 from pydantic import BaseModel
 
 from memepool_common.web.app import Probes
 from memepool_gateway.app import own_app
 from tools.openapi_merge import merge, operations
+from tools.problems import problem_page
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES = ("auth", "content", "payments", "rounds")
@@ -32,6 +34,7 @@ MERGED = "contracts/openapi/memepool.json"
 SHOWN = "services/gateway/src/memepool_gateway/docs/openapi.json"
 MARK = "x-not-built-yet"
 NOT_BUILT_YET = "docs/not-built-yet.md"
+PROBLEMS = "docs/problems.md"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Document = dict[str, Any]
@@ -60,8 +63,8 @@ HEADERS: Document = {
 
 def generate() -> dict[str, str]:
     """Every generated file as it should be, by its path in the repository."""
-    interfaces = {service: openapi(service) for service in SERVICES}
-    interfaces[GATEWAY] = gateway_openapi()
+    apps = {service: application(service) for service in (*SERVICES, GATEWAY)}
+    interfaces = {service: app.openapi() for service, app in apps.items()}
     merged = merge(
         interfaces,
         title="Memepool",
@@ -83,12 +86,13 @@ def generate() -> dict[str, str]:
         path: json.dumps(document, indent=2, ensure_ascii=False) + "\n"
         for path, document in documents.items()
     }
-    return files | {NOT_BUILT_YET: not_built_yet(merged)}
+    return files | {NOT_BUILT_YET: not_built_yet(merged), PROBLEMS: problem_page(apps)}
 
 
 def generated_files() -> dict[str, str]:
     """Those of them that are there now, and whatever else lies in contracts/."""
-    files = [*(ROOT / "contracts").rglob("*.json"), ROOT / SHOWN, ROOT / NOT_BUILT_YET]
+    pages = [ROOT / path for path in (SHOWN, NOT_BUILT_YET, PROBLEMS)]
+    files = [*(ROOT / "contracts").rglob("*.json"), *pages]
     return {file.relative_to(ROOT).as_posix(): file.read_text() for file in files if file.exists()}
 
 
@@ -104,16 +108,14 @@ def event_schema(event_type: str, model: type[BaseModel]) -> Document:
     return {"$schema": DIALECT, "$id": event_type, **schema}
 
 
-def openapi(service: str) -> Document:
-    """A service's HTTP interface. Its application is built, and never started."""
-    public, _ = import_module(f"memepool_{service}.app").create_apps(_settings(service), Probes())
-    document: Document = public.openapi()
-    return document
-
-
-def gateway_openapi() -> Document:
-    """What the gateway answers itself."""
-    return own_app(_settings(GATEWAY), lambda _app: nullcontext()).openapi()
+def application(service: str) -> FastAPI:
+    """A service's public application; the gateway's answers what no other does. Never started."""
+    settings = _settings(service)
+    if service == GATEWAY:
+        return own_app(settings, lambda _app: nullcontext())
+    public: FastAPI
+    public, _ = import_module(f"memepool_{service}.app").create_apps(settings, Probes())
+    return public
 
 
 def _settings(service: str) -> Any:
