@@ -24,6 +24,8 @@ from memepool_common.migrations import migrate
 from memepool_common.settings import DatabaseSettings, TelemetrySettings
 from memepool_sandbox.postgres import PostgresServer, provision, start_postgres
 
+pytest_plugins = ("memepool_sandbox.testing.rabbitmq", "memepool_sandbox.testing.redis")
+
 CONNECTIONS_PER_TEST_DATABASE = 5
 
 # No deadline: a slow machine is not a bug. In CI the same examples each time, elsewhere new ones.

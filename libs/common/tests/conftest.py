@@ -2,13 +2,17 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import aio_pika
 import pytest
 from sqlalchemy import text
 
 from memepool_common.db import Database
-from memepool_common.events.bus import Bus
 from memepool_common.events.inprocess import InProcessBus, create_bus_tables
+from memepool_common.events.rabbitmq import RabbitBus
+from memepool_common.events.rabbitmq_topology import dead_queue
 from memepool_common.settings import DatabaseSettings
+from memepool_common.testing import CountedBus
+from memepool_sandbox.testing.rabbitmq import Vhost
 
 SAMPLE = "memepool_common.testing.sample"
 
@@ -32,10 +36,57 @@ async def bus_database(
     await database.close()
 
 
-@pytest.fixture(params=["inprocess"])
-def bus(request: pytest.FixtureRequest, bus_database: Database) -> Bus:
+@pytest.fixture
+async def rabbit_bus(rabbitmq_vhost: Vhost) -> AsyncIterator[RabbitBus]:
+    """The bus on a real RabbitMQ, as the sample service's user."""
+    bus = RabbitBus(rabbitmq_vhost.url("sample"), name="test")
+    yield bus
+    await bus.close()
+
+
+@pytest.fixture(params=["inprocess", "rabbitmq"])
+def adapter(request: pytest.FixtureRequest) -> InProcessBus | RabbitBus:
     """Each adapter of the bus; the conformance suite runs on all of them."""
-    return InProcessBus(bus_database)
+    if request.param == "inprocess":
+        return InProcessBus(request.getfixturevalue("bus_database"))
+    bus: RabbitBus = request.getfixturevalue("rabbit_bus")
+    return bus
+
+
+@pytest.fixture
+def bus(adapter: InProcessBus | RabbitBus) -> CountedBus:
+    """The adapter, with a count of what is still to be settled."""
+    return CountedBus(adapter)
+
+
+@pytest.fixture
+def dead_letters(
+    adapter: InProcessBus | RabbitBus, request: pytest.FixtureRequest
+) -> Callable[[str], Awaitable[list[tuple[str, int]]]]:
+    """Reason and attempts of what a queue's consumer put aside."""
+
+    async def in_process(queue: str) -> list[tuple[str, int]]:
+        database: Database = request.getfixturevalue("bus_database")
+        query = text(
+            "select reason, attempts from bus_message where queue = :queue and dead_at is not null"
+        )
+        async with database.read() as session:
+            rows = (await session.execute(query, {"queue": queue})).all()
+        return [(row.reason, row.attempts) for row in rows]
+
+    async def rabbitmq(queue: str) -> list[tuple[str, int]]:
+        vhost: Vhost = request.getfixturevalue("rabbitmq_vhost")
+        found = []
+        async with await aio_pika.connect(vhost.url("sample")) as connection:
+            channel = await connection.channel()
+            dead = await channel.get_queue(dead_queue(queue))
+            while (message := await dead.get(fail=False)) is not None:
+                found.append(
+                    (str(message.headers["x-error"]), int(str(message.headers["x-attempts"])))
+                )
+        return found
+
+    return in_process if isinstance(adapter, InProcessBus) else rabbitmq
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ from memepool_common.db import Database, Session
 from memepool_common.events import Event, NewEvent, RetryLater, Subscription, outbox
 from memepool_common.events.bus import UNROUTED_QUEUE, Bus
 from memepool_common.events.envelope import PUBLIC, from_message, to_message
-from memepool_common.events.inprocess import InProcessBus
-from memepool_common.testing import UnreliableBus, drain
+from memepool_common.testing import CountedBus, UnreliableBus
 from memepool_common.web.model import WireModel
 from memepool_common.worker import run_all, run_consumer, run_relay
 
@@ -61,16 +60,16 @@ async def running(
 
 
 async def test_an_announced_event_has_its_effect_once(
-    database: Database, bus: Bus, bus_database: Database, effects: Effects
+    database: Database, bus: CountedBus, effects: Effects
 ) -> None:
     async with running(database, bus, subscription()):
         await announce(database, "a", "b", "c")
-        await drain(bus_database, database)
+        await bus.drain(database)
     assert await effects() == ["a", "b", "c"]
 
 
 async def test_a_rolled_back_change_announces_nothing(
-    database: Database, bus: Bus, bus_database: Database, effects: Effects
+    database: Database, bus: CountedBus, effects: Effects
 ) -> None:
     async with running(database, bus, subscription()):
         with pytest.raises(RuntimeError, match="changed my mind"):
@@ -79,39 +78,40 @@ async def test_a_rolled_back_change_announces_nothing(
                     session, [NewEvent(THING_HAPPENED, "a", Thing(name="a"), PUBLIC)]
                 )
                 raise RuntimeError("changed my mind")
-        await drain(bus_database, database)
+        await bus.drain(database)
     assert await effects() == []
 
 
 async def test_every_event_delivered_twice_late_and_shuffled_counts_once(
-    database: Database, bus: Bus, bus_database: Database, effects: Effects
+    database: Database, bus: CountedBus, effects: Effects
 ) -> None:
     names = [f"{number:03}" for number in range(200)]
     unreliable = UnreliableBus(bus, seed=7)
     async with running(database, unreliable, subscription(batch_max=16)):
         for start in range(0, 200, 50):
             await announce(database, *names[start : start + 50])
-        await drain(bus_database, database)
+        await bus.drain(database)
         await unreliable.settle()
-        await drain(bus_database, database)
+        await bus.drain(database)
     assert await effects() == names
 
 
 async def test_poison_is_dead_lettered_alone(
-    database: Database, bus: Bus, bus_database: Database, effects: Effects
+    database: Database,
+    bus: CountedBus,
+    effects: Effects,
+    dead_letters: Callable[[str], Awaitable[list[tuple[str, int]]]],
 ) -> None:
     consumer = subscription(retry_delays_s=(0.01, 0.01))
     async with running(database, bus, consumer):
         await announce(database, *"abcdefg", "poison", *"hijklmn")
-        await drain(bus_database, database)
+        await bus.drain(database)
     assert await effects() == list("abcdefghijklmn")
-    async with bus_database.read() as session:
-        dead = (await session.execute(text("select reason, attempts from bus_message"))).all()
-    assert [(row.reason, row.attempts) for row in dead] == [("ValueError('cannot be handled')", 2)]
+    assert await dead_letters(consumer.queue) == [("ValueError('cannot be handled')", 2)]
 
 
 async def test_not_yet_is_tried_again_until_it_succeeds(
-    database: Database, bus: Bus, bus_database: Database, effects: Effects
+    database: Database, bus: CountedBus, effects: Effects
 ) -> None:
     tries = 0
 
@@ -124,12 +124,12 @@ async def test_not_yet_is_tried_again_until_it_succeeds(
 
     async with running(database, bus, subscription(third_time_lucky)):
         await announce(database, "a")
-        await drain(bus_database, database)
+        await bus.drain(database)
     assert (await effects(), tries) == (["a"], 3)
 
 
 async def test_lost_infrastructure_pauses_and_rejects_nothing(
-    database: Database, bus: Bus, bus_database: Database, effects: Effects
+    database: Database, bus: CountedBus, effects: Effects
 ) -> None:
     losses = 3
 
@@ -142,12 +142,12 @@ async def test_lost_infrastructure_pauses_and_rejects_nothing(
 
     async with running(database, bus, subscription(lose_connection, retry_delays_s=())):
         await announce(database, "a", "b")
-        await drain(bus_database, database)
+        await bus.drain(database)
     assert (await effects(), losses) == (["a", "b"], 0)
 
 
 async def test_a_crash_between_commit_and_ack_repeats_no_effect(
-    database: Database, bus: Bus, bus_database: Database, effects: Effects
+    database: Database, bus: CountedBus, effects: Effects
 ) -> None:
     consumer = subscription()
     await bus.declare({consumer.queue: consumer.routing_keys})
@@ -176,14 +176,14 @@ async def test_a_crash_between_commit_and_ack_repeats_no_effect(
         await run_consumer(database, _CrashingBus(), consumer, stopping)  # type: ignore[arg-type]  # a test double
     assert await effects() == ["a"]
     finishing = asyncio.create_task(run_consumer(database, bus, consumer, stopping))
-    await drain(bus_database, database)
+    await bus.drain(database)
     stopping.set()
     await asyncio.gather(relay, finishing)
     assert await effects() == ["a"]
 
 
 async def test_rows_that_commit_late_are_published_all_the_same(
-    database: Database, bus: Bus, bus_database: Database, effects: Effects
+    database: Database, bus: CountedBus, effects: Effects
 ) -> None:
     async with running(database, bus, subscription()):
         async with database.transaction() as slow:
@@ -192,26 +192,26 @@ async def test_rows_that_commit_late_are_published_all_the_same(
             async with asyncio.timeout(10):
                 while await effects() != ["b"]:
                     await asyncio.sleep(0.01)
-        await drain(bus_database, database)
+        await bus.drain(database)
     assert await effects() == ["a", "b"]
 
 
 async def test_a_second_relay_stands_by_and_takes_over(
-    database: Database, bus: Bus, bus_database: Database, effects: Effects
+    database: Database, bus: CountedBus, effects: Effects
 ) -> None:
     consumer = subscription()
     first_stops = asyncio.Event()
     async with running(database, bus, consumer):
         standby = asyncio.create_task(run_relay(database, bus, "/sample", first_stops))
         await announce(database, "a")
-        await drain(bus_database, database)
+        await bus.drain(database)
         first_stops.set()
         await standby
     assert await effects() == ["a"]
 
 
 async def test_a_large_event_travels_packed_and_arrives_whole(
-    database: Database, bus_database: Database
+    database: Database,
 ) -> None:
     name = "long " * 100_000
     await announce(database, name)
@@ -220,4 +220,3 @@ async def test_a_large_event_travels_packed_and_arrives_whole(
     sent = to_message(row, "/sample")
     assert len(sent.body) < 10_000
     assert from_message(sent).data == {"name": name}
-    assert isinstance(InProcessBus(bus_database), InProcessBus)

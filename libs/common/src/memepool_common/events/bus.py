@@ -1,4 +1,4 @@
-"""The port to the message broker. Adapters: `inprocess`."""
+"""The port to the message broker. Adapters: `inprocess`, `rabbitmq`."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -25,11 +25,16 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message handed to a consumer, with how often that was tried before."""
+    """A message handed to a consumer, with how often that was tried before.
+
+    `sender` is the broker's user who published it, as the broker verified; empty if it was not
+    told, None on a bus without users.
+    """
 
     message: Message
     attempts: int
     tag: Any = field(compare=False)
+    sender: str | None = None
 
 
 class Inlet(Protocol):

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from memepool_common import telemetry
 from memepool_common.db import Database, Session
 from memepool_common.events.bus import Bus, Delivery, Inlet
-from memepool_common.events.envelope import Event, NotAnEventError, from_message
+from memepool_common.events.envelope import Event, NotAnEventError, from_message, require_sender
 from memepool_common.events.errors import RetryLater, is_infrastructure
 
 RECEIVE_TIMEOUT_S = 1.0
@@ -92,7 +92,9 @@ class _Consumer:
         parsed: list[tuple[Delivery, Event]] = []
         for delivery in deliveries:
             try:
-                parsed.append((delivery, from_message(delivery.message)))
+                event = from_message(delivery.message)
+                require_sender(event, delivery.sender)
+                parsed.append((delivery, event))
             except NotAnEventError as error:
                 await self._dead_letter(inlet, delivery, f"not an event: {error}")
         if parsed:

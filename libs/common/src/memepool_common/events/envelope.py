@@ -116,6 +116,16 @@ def from_message(message: Message) -> Event:
         raise NotAnEventError(str(error)) from error
 
 
+def require_sender(event: Event, user: str | None) -> None:
+    """A service publishes as the broker's user `<deployment>-<service>`, from source `/<service>`.
+
+    Raises:
+        NotAnEventError: the event says that it comes from somebody else.
+    """
+    if user is not None and event.source != f"/{user.rpartition('-')[2]}":
+        raise NotAnEventError(f"sent by user {user!r} in the name of {event.source!r}")
+
+
 def pack_data(data: BaseModel) -> bytes:
     """The event's JSON.
 

@@ -1,14 +1,19 @@
-"""Helpers around buses: one that repeats, delays and reorders, and a wait for quiet."""
+"""Buses for tests, around a real one: one that repeats and reorders, one that keeps count."""
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from sqlalchemy import text
 
 from memepool_common.db import Database
-from memepool_common.events.bus import Bus, Inlet, Message, Topology
+from memepool_common.events.bus import UNROUTED_QUEUE, Bus, Delivery, Inlet, Message, Topology
+from memepool_common.testing.waiting import until
+
+_PENDING = text("select count(*) from outbox where published_at is null")
 
 
 class UnreliableBus:
@@ -47,16 +52,86 @@ class UnreliableBus:
         await self._bus.publish(messages)
 
 
+class CountedBus:
+    """A bus that knows how many copies of messages are still to be settled, on any adapter.
+
+    Counts what goes through it; redelivered messages that are settled twice count twice.
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._topology: Topology = {}
+        self._unsettled: Counter[str] = Counter()
+
+    async def declare(self, topology: Topology) -> None:
+        """As the bus does."""
+        self._topology = topology
+        await self._bus.declare(topology)
+
+    async def publish(self, messages: Sequence[Message]) -> Sequence[Exception | None]:
+        """As the bus does."""
+        outcomes = await self._bus.publish(messages)
+        for message, error in zip(messages, outcomes, strict=True):
+            if error is None:
+                self._unsettled.update(
+                    queue for queue, keys in self._topology.items() if message.routing_key in keys
+                )
+        return outcomes
+
+    @contextlib.asynccontextmanager
+    async def subscribe(self, queue: str) -> AsyncIterator[Inlet]:
+        """As the bus does."""
+        async with self._bus.subscribe(queue) as inlet:
+            yield _CountedInlet(inlet, self._unsettled, queue)
+
+    async def drain(self, *outboxes: Database, timeout_s: float = 30.0) -> None:
+        """Wait until no outbox holds unpublished events and every message has been settled."""
+
+        async def drained() -> bool:
+            return not await _pending(*outboxes) and max(self._unsettled.values(), default=0) <= 0
+
+        await until(drained, timeout_s)
+
+
+class _CountedInlet:
+    def __init__(self, inlet: Inlet, unsettled: Counter[str], queue: str) -> None:
+        self._inlet = inlet
+        self._unsettled = unsettled
+        self._queue = queue
+
+    async def receive(self, size_max: int, timeout_s: float) -> Sequence[Delivery]:
+        return await self._inlet.receive(size_max, timeout_s)
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        await self._inlet.ack(deliveries)
+        self._unsettled[self._queue] -= len(deliveries)
+
+    async def retry(self, delivery: Delivery, delay_s: float) -> None:
+        await self._inlet.retry(delivery, delay_s)
+
+    async def dead_letter(self, delivery: Delivery, reason: str) -> None:
+        await self._inlet.dead_letter(delivery, reason)
+        self._unsettled[self._queue] -= 1
+
+
 async def drain(bus_database: Database, *outboxes: Database, timeout_s: float = 30.0) -> None:
-    """Wait until no outbox holds unpublished events and no queue holds undelivered messages."""
-    pending = text("select count(*) from outbox where published_at is null")
-    queued = text("select count(*) from bus_message where dead_at is null and queue <> 'unrouted'")
+    """Wait until no outbox and no queue of the in-process bus holds anything undelivered."""
+    queued = text(
+        f"select count(*) from bus_message where dead_at is null and queue <> '{UNROUTED_QUEUE}'"  # noqa: S608 - our constant
+    )
     async with asyncio.timeout(timeout_s):
         while True:
-            left = 0
-            for database, query in [*((box, pending) for box in outboxes), (bus_database, queued)]:
-                async with database.read() as session:
-                    left += (await session.execute(query)).scalar_one()
+            left = await _pending(*outboxes)
+            async with bus_database.read() as session:
+                left += (await session.execute(queued)).scalar_one()
             if left == 0:
                 return
             await asyncio.sleep(0.02)
+
+
+async def _pending(*outboxes: Database) -> int:
+    left = 0
+    for database in outboxes:
+        async with database.read() as session:
+            left += (await session.execute(_PENDING)).scalar_one()
+    return left
