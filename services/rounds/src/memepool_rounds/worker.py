@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Final
 
@@ -75,13 +75,16 @@ async def run(settings: Settings, bus: Bus, probes: Probes, stopping: asyncio.Ev
         await run_all(
             run_relay(database, bus, SOURCE, stopping),
             *(run_consumer(database, watched, each, stopping) for each in SUBSCRIPTIONS),
-            follow(database, follower, chain.poll_interval_s, stopping),
+            follow(database, follower.poll, chain.poll_interval_s, stopping),
             run_every(settings.rounds.tick_interval_s, tally, stopping, name="rounds-tally"),
         )
 
 
 async def follow(
-    database: Database, follower: Follower, interval_s: float, stopping: asyncio.Event
+    database: Database,
+    poll: Callable[[], Awaitable[None]],
+    interval_s: float,
+    stopping: asyncio.Event,
 ) -> None:
     """Poll while this process holds the lock that only one follower can hold; stand by else."""
 
@@ -94,7 +97,7 @@ async def follow(
             try:
                 while not stopping.is_set():
                     await guard.execute(text("select 1"))  # the lock lives with its connection
-                    await follower.poll()
+                    await poll()
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(interval_s):
                             await stopping.wait()
