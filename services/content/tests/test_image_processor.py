@@ -123,7 +123,7 @@ async def test_a_process_killed_midway_costs_its_file_alone(tmp_path: Path) -> N
 
 
 async def test_a_process_that_hangs_is_killed(tmp_path: Path) -> None:
-    settings = ProcessorSettings(processes=1, wall_s=0.2)
+    settings = ProcessorSettings(processes=1, wall_s=2)
     processor = ImageProcessor(settings, Caps(), QUALITY_MIN)
     source, target = written(tmp_path, encoded(meme()))
     await processor.process(source, target)
