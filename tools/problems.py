@@ -20,7 +20,7 @@ COMPUTED = {
         "invalid_request",
         422,
         COMMON,
-    ): "The request breaks a rule; `errors` names each part that does.",
+    ): "The request breaks a rule; `errors` names where.",
     ("malformed_request", 400, COMMON): "The request could not be parsed.",
     ("insufficient_funds", 422, "payments"): "The balance does not cover it.",
     ("account_frozen", 422, "payments"): "The account is frozen.",

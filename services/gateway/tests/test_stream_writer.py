@@ -18,14 +18,17 @@ from memepool_common.events import Delivery, Inlet, Message
 from memepool_common.events.bus import Topology
 from memepool_common.events.envelope import to_message
 from memepool_common.ids import uuid7
+from memepool_common.settings import AuthnSettings
 from memepool_common.testing.waiting import until
-from memepool_gateway.settings import StreamSettings
+from memepool_common.web.app import Probes
+from memepool_gateway.settings import Settings, StreamSettings, UpstreamSettings
 from memepool_gateway.stream import MemoryStream
 from memepool_gateway.stream.store import Entry, Position
-from memepool_gateway.stream.writer import QUEUE, StreamWriter
-from memepool_gateway.worker import topology
+from memepool_gateway.stream.writer import QUEUE
+from memepool_gateway.worker import run, topology
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SERVICES = ("auth", "content", "rounds", "payments")
 COUNTED = "memepool.rounds.vote.counted.v1"
 
 
@@ -120,13 +123,18 @@ class Running:
 
     def __init__(self, tally_interval_s: float = 0.05) -> None:
         self.bus = FakeBus()
-        self.store = MemoryStream(StreamSettings())
-        self.writer = StreamWriter(self.store, tally_interval_s=tally_interval_s)
+        self.settings = Settings(
+            upstreams=UpstreamSettings(**dict.fromkeys(SERVICES, "http://127.0.0.1:9")),
+            authn=AuthnSettings(internal_url="http://127.0.0.1:9"),
+            stream=StreamSettings(tally_interval_s=tally_interval_s),
+        )
+        self.store = MemoryStream(self.settings.stream)
         self.stopping = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self.start = await self.store.latest()
-        self.task = asyncio.create_task(self.writer.run(self.bus, self.stopping))
+        work = run(self.settings, self.bus, Probes(), self.stopping, self.store)
+        self.task = asyncio.create_task(work)
         return self
 
     async def __aexit__(self, *_: object) -> None:
