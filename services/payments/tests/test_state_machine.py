@@ -36,6 +36,10 @@ which = st.integers(0, MEMES - 1)
 amounts = st.integers(1, 120)
 Vote = tuple[UUID, UUID, UUID, int]
 rounds = itertools.count(900_000)
+BALANCES = (
+    "select a.owner_id, b.posted from balance b join account a on a.id = b.account_id"
+    " where a.kind = 'user_available' and a.owner_id = any(:users)"
+)
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -108,13 +112,13 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.votes)
     @rule(data=st.data())
     def place_again(self, data: st.DataObject) -> None:
-        vote_id = data.draw(st.sampled_from(sorted(self.votes)))
+        vote_id = data.draw(st.sampled_from(list(self.votes)))
         self.do(self.ballot.place(self.votes[vote_id]))
 
     @precondition(lambda self: self.votes)
     @rule(data=st.data())
     def reject(self, data: st.DataObject) -> None:
-        vote_id = data.draw(st.sampled_from(sorted(self.votes)))
+        vote_id = data.draw(st.sampled_from(list(self.votes)))
         self.do(self.ballot.reject(self.votes[vote_id]))
         self._give_back(vote_id)
 
@@ -141,13 +145,13 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(data=st.data())
     def the_tally_calls_it_void(self, data: st.DataObject) -> None:
-        self.void.add(data.draw(st.sampled_from(sorted(self.held))))
+        self.void.add(data.draw(st.sampled_from(list(self.held))))
 
     @rule(twice=st.booleans(), take_carry=st.booleans())
     def close(self, twice: bool, take_carry: bool) -> None:
         for vote_id in self.void:
             self._give_back(vote_id)
-        backers = sorted({vote[1] for vote in self.held.values()})
+        backers = list({vote[1]: None for vote in self.held.values()})
         staked = sum(vote[3] for vote in self.held.values())
         taken = dict(self.carry) if take_carry and self.held else {}
         carry_in = sum(taken.values())
@@ -176,11 +180,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_balance_is_the_models(self) -> None:
-        real = {user: self.do(self.books.available(user)) for user in self.users}
-        assert real == self.balances
+        rows = self.do(self.books.rows(BALANCES, users=self.users))
+        assert dict(rows) == self.balances
 
-    @invariant()
-    def the_ledger_is_sound(self) -> None:
+    def teardown(self) -> None:
         self.do(self.books.check())
 
 
@@ -197,8 +200,8 @@ def test_the_ledger_does_what_the_model_says(
         run_state_machine_as_test(
             LedgerMachine,
             settings=settings(
-                max_examples=12,
-                stateful_step_count=20,
+                max_examples=30,
+                stateful_step_count=25,
                 deadline=None,
                 database=None,
                 suppress_health_check=list(HealthCheck),

@@ -7,6 +7,7 @@ from pydantic_settings import BaseSettings
 
 from memepool_common.settings import (
     AuthnSettings,
+    BusSettings,
     DatabaseSettings,
     Group,
     HttpSettings,
@@ -86,3 +87,4 @@ class Settings(BaseSettings):
     work: WorkSettings = WorkSettings()
     arc_callback_token: SecretStr | None = None
     telemetry: TelemetrySettings = TelemetrySettings()
+    bus: BusSettings | None = None
