@@ -7,7 +7,9 @@ import pytest_asyncio
 import structlog
 
 from memepool_common.db import Database
+from memepool_payments.use_cases import transfers
 from services.payments.tests.books import Books
+from services.payments.tests.site import Site, open_site
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -26,3 +28,11 @@ async def books(database_for: Callable[..., Awaitable[Database]]) -> AsyncIterat
     made = Books(await database_for("payments"))
     yield made
     await made.check()
+
+
+@pytest_asyncio.fixture
+async def site(books: Books, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
+    """The service over HTTP; unknown recipients are not waited for long."""
+    monkeypatch.setattr(transfers, "WAIT_S", 0.1)
+    async with open_site(books) as opened:
+        yield opened
