@@ -40,6 +40,7 @@ class FakeBus:
         self.acknowledged: list[UUID] = []
         self.dead: list[tuple[UUID, str]] = []
         self.fail_next_ack = False
+        self.sender: str | None = None
 
     async def declare(self, topology: Topology) -> None:
         raise NotImplementedError
@@ -68,7 +69,7 @@ class FakeInlet:
             await until(lambda: bool(self._bus.waiting), timeout_s=timeout_s)
         taken = [self._bus.waiting.popleft() for _ in range(min(size_max, len(self._bus.waiting)))]
         self.unsettled += taken
-        return [Delivery(message, 0, None) for message in taken]
+        return [Delivery(message, 0, None, self._bus.sender) for message in taken]
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         if self._bus.fail_next_ack:
@@ -295,6 +296,16 @@ async def test_poison_is_put_aside_alone(data: dict[str, Any], audience: str) ->
         assert [dead for dead, _ in running.bus.dead] == [bad.id, broken.id]
         assert running.bus.acknowledged == [good.id]
         assert len(await running.entries("vote.counted")) == 1
+
+
+async def test_nobody_speaks_for_another_service() -> None:
+    async with Running() as running:
+        running.bus.sender = "memepool-content"
+        forged = counted((uuid4(), uuid4(), 1), sequence=1, stakes=1)
+        await running.bus.publish([forged])
+        await running.settled(1)
+        assert [dead for dead, _ in running.bus.dead] == [forged.id]
+        assert await running.entries() == []
 
 
 def test_the_queue_is_bound_to_what_is_told() -> None:

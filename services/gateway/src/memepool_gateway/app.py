@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from memepool_common.web.app import Lifespan, Probes, build_app, internal_app
 from memepool_common.web.lifespan import following_auth
 from memepool_common.web.middleware import RequestContext
+from memepool_gateway import worker
 from memepool_gateway.cors import Cors
 from memepool_gateway.docs.api import FILES, docs_router
 from memepool_gateway.proxy import Proxy, Upstream
@@ -30,7 +31,9 @@ def create_apps(
     Args:
         settings: the gateway's.
         probes: the process's.
-        stream: what `worker.run` writes to; without it nothing ever comes on `GET /events`.
+        stream: what `worker.run` writes to. Without it the process keeps the stream in its own
+            memory and writes it itself, so there may be one process; and without `settings.bus`
+            nothing ever comes on `GET /events`.
     """
     store = stream or MemoryStream(settings.stream)
     upstreams = {
@@ -48,6 +51,8 @@ def create_apps(
                 stack.push_async_callback(upstream.close)
             hub = Hub(store, settings.stream, tokens, probes)
             await stack.enter_async_context(hub.running())
+            if stream is None and settings.bus is not None:
+                await stack.enter_async_context(worker.writing(settings, settings.bus, store))
             proxy.tokens, proxy.upstreams = tokens, upstreams
             app.state.tokens, app.state.hub = tokens, hub
             yield

@@ -5,6 +5,7 @@ from pydantic_settings import BaseSettings
 
 from memepool_common.settings import (
     AuthnSettings,
+    BusSettings,
     Group,
     HttpSettings,
     TelemetrySettings,
@@ -88,3 +89,4 @@ class Settings(BaseSettings):
     edge: EdgeSettings = EdgeSettings()
     stream: StreamSettings = StreamSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    bus: BusSettings | None = Field(default=None, description="where the live stream comes from")

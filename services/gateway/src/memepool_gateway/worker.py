@@ -1,9 +1,13 @@
 """The worker of the gateway: the one writer of the live stream."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 from memepool_common.events import Bus
+from memepool_common.settings import BusSettings
 from memepool_common.web.app import Probes
+from memepool_common.worker import run_on_broker
 from memepool_gateway.settings import Settings
 from memepool_gateway.stream import StreamStore
 from memepool_gateway.stream.writer import QUEUE, StreamWriter, routing_keys
@@ -24,3 +28,24 @@ async def run(
     """Write what the bus brings into `stream`, until `stopping`; what is in hand is finished."""
     writer = StreamWriter(stream, tally_interval_s=settings.stream.tally_interval_s)
     await writer.run(bus, stopping)
+
+
+@contextlib.asynccontextmanager
+async def writing(
+    settings: Settings, bus_settings: BusSettings, stream: StreamStore
+) -> AsyncIterator[None]:
+    """Write inside the block, beside the API. Requests are answered while the broker is away."""
+    stopping = asyncio.Event()
+    probes = Probes()  # of our own: the stream is not what makes the gateway ready
+
+    async def work(bus: Bus) -> None:
+        await run(settings, bus, probes, stopping, stream)
+
+    writer = asyncio.create_task(
+        run_on_broker(work, bus_settings, topology(), probes, stopping, name="gateway")
+    )
+    try:
+        yield
+    finally:
+        stopping.set()
+        await writer

@@ -13,7 +13,7 @@ from uuid import UUID
 import structlog
 
 from memepool_common.events import Bus, Delivery, Event, Inlet, NotAnEventError
-from memepool_common.events.envelope import TYPE_PREFIX, from_message
+from memepool_common.events.envelope import TYPE_PREFIX, from_message, require_sender
 from memepool_common.events.errors import is_infrastructure
 from memepool_common.telemetry import CONSUMED, TASK_FAILURES
 from memepool_gateway.stream.store import Draft, StreamStore
@@ -79,6 +79,7 @@ class StreamWriter:
         for delivery in received:
             try:
                 event = from_message(delivery.message)
+                require_sender(event, delivery.sender)
                 drafts = [] if event.id in self._seen else self._understand(event)
             except (NotAnEventError, ValueError) as error:
                 CONSUMED.labels(QUEUE, "dead_lettered").inc()
