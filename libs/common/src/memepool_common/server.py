@@ -87,11 +87,6 @@ async def serving(
         OSError: the port is taken.
         RuntimeError: the application did not start.
     """
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
-    listener.listen(BACKLOG)
-    listener.setblocking(False)
     config = uvicorn.Config(
         app,
         http=_BoundedHead,
@@ -105,19 +100,27 @@ async def serving(
         date_header=True,
     )
     server = _Server(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]), name=f"http-{port}")
-    try:
-        async with asyncio.timeout(START_TIMEOUT_S):
-            while not server.started:
-                if task.done():
-                    await task
-                    raise RuntimeError("the application did not start; see its log")
-                await asyncio.sleep(0.01)
-        yield listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        await task
-        listener.close()
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+        task = asyncio.create_task(server.serve(sockets=[listener]), name=f"http-{port}")
+        try:
+            await _until_started(server, task)
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await task
+
+
+async def _until_started(server: uvicorn.Server, task: asyncio.Task[None]) -> None:
+    async with asyncio.timeout(START_TIMEOUT_S):
+        while not server.started:
+            if task.done():
+                await task
+                raise RuntimeError("the application did not start; see its log")
+            await asyncio.sleep(0.01)
 
 
 def stop_on_signals() -> asyncio.Event:

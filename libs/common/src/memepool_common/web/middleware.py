@@ -1,5 +1,7 @@
 """Pure ASGI middleware: request context (id, trace, log, metrics) and the body limit."""
 
+import asyncio
+import contextlib
 import re
 import time
 from collections.abc import Mapping
@@ -13,6 +15,8 @@ from memepool_common import telemetry
 from memepool_common.ids import uuid7
 from memepool_common.web.problem import Problem, problem_response
 
+DISCARD_BYTES_MAX = 8 * 1024 * 1024
+DISCARD_TIMEOUT_S = 2.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 log = structlog.get_logger("memepool.http")
 tracer = trace.get_tracer("memepool.http")
@@ -115,4 +119,17 @@ class BodyLimit:
             detail = f"The body is larger than the {bytes_max} bytes that this call accepts."
             answer = problem_response(Problem(413, "body_too_large", detail), scope["path"])
             answer.headers["Connection"] = "close"
+            await _discard(receive)
             await answer(scope, receive, send)
+
+
+async def _discard(receive: Receive) -> None:
+    """Read on for a moment: a connection closed on a client that is sending loses the answer."""
+    discarded_bytes = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_TIMEOUT_S):
+            while discarded_bytes < DISCARD_BYTES_MAX:
+                message = await receive()
+                discarded_bytes += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
