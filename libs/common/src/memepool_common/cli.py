@@ -1,23 +1,28 @@
-"""The commands of every service: `python -m memepool_<service> api|migrate`."""
+"""The commands of every service: `python -m memepool_<service> api|worker|migrate`."""
 
 import argparse
 import asyncio
 import sys
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import NoReturn, Protocol, TypeVar
 
 import uvloop
 from pydantic import ValidationError
 from starlette.types import ASGIApp
 
 from memepool_common import telemetry
+from memepool_common.events import Bus
+from memepool_common.events.bus import Topology
 from memepool_common.migrations import migrate
 from memepool_common.server import serving, stop_on_signals
-from memepool_common.settings import DatabaseSettings, HttpSettings, TelemetrySettings
-from memepool_common.web.app import Probes
+from memepool_common.settings import BusSettings, DatabaseSettings, HttpSettings, TelemetrySettings
+from memepool_common.web.app import Probes, internal_app
+from memepool_common.worker import run_on_broker
 
 Apps = tuple[ASGIApp, ASGIApp]
 """The public and the internal application of a process."""
+
+EXIT_USAGE = 2
 
 
 class ProcessSettings(Protocol):
@@ -33,39 +38,65 @@ class ProcessSettings(Protocol):
         """Logs, traces, metrics."""
         ...
 
+    @property
+    def bus(self) -> BusSettings | None:
+        """The broker; a process that only serves requests needs none."""
+        ...
+
 
 AnySettings = TypeVar("AnySettings", bound=ProcessSettings)
+RunWorker = Callable[[AnySettings, Bus, Probes, asyncio.Event], Awaitable[None]]
 
 
 def main(
     service: str,
     read_settings: Callable[[], AnySettings],
     create_apps: Callable[[AnySettings, Probes], Apps],
+    run_worker: RunWorker[AnySettings] | None = None,
+    topology: Callable[[], Topology] = dict,
 ) -> None:
-    """Run one command of a service, with settings from the environment; exit 2 if they are bad."""
+    """Run one command of a service, with settings from the environment; exit 2 if they are bad.
+
+    Args:
+        service: its name.
+        read_settings: its `Settings`.
+        create_apps: the two applications of its API process.
+        run_worker: its `worker.run`; without one there is no `worker` command, nor a database.
+        topology: the queues that its worker consumes.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m memepool_{service}")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("api", help="serve the public and the internal port")
-    commands.add_parser("migrate", help="bring the database up to date, under the owner role")
+    if run_worker is not None:
+        commands.add_parser("worker", help="relay, consumers and schedulers; the internal port")
+        commands.add_parser("migrate", help="bring the database up to date, under the owner role")
     command = parser.parse_args().command
     try:
         settings = read_settings()
     except ValidationError as error:
         sys.stderr.write(f"{error}\n")
-        sys.exit(2)
+        sys.exit(EXIT_USAGE)
     telemetry.setup(service, settings.telemetry)
     if command == "migrate":
         _migrate(service, getattr(settings, "database", None))
-        return
-    probes = Probes()
-    uvloop.run(_serve(settings, create_apps(settings, probes), probes))
+    elif command == "worker" and run_worker is not None:
+        bus = settings.bus or _missing(service, "BUS__URL")
+        uvloop.run(_work(service, settings, bus, run_worker, topology()))
+    else:
+        probes = Probes()
+        uvloop.run(_serve(settings, create_apps(settings, probes), probes))
+
+
+def _missing(service: str, name: str) -> NoReturn:
+    sys.stderr.write(f"MEMEPOOL_{service.upper()}_{name} is not set\n")
+    sys.exit(EXIT_USAGE)
 
 
 def _migrate(service: str, database: DatabaseSettings | None) -> None:
     if database is None:
         sys.exit(f"{service} has no database")
     if database.owner_url is None:
-        sys.exit(f"MEMEPOOL_{service.upper()}_DATABASE__OWNER_URL is not set")
+        _missing(service, "DATABASE__OWNER_URL")
     owner_url = database.owner_url.get_secret_value()
     migrate(f"memepool_{service}", owner_url, database.app_role)
 
@@ -81,3 +112,21 @@ async def _serve(settings: ProcessSettings, apps: Apps, probes: Probes) -> None:
         await stopping.wait()
         probes.draining = True
         await asyncio.sleep(http.drain_delay_s)
+
+
+async def _work(
+    service: str,
+    settings: AnySettings,
+    bus_settings: BusSettings,
+    run_worker: RunWorker[AnySettings],
+    topology: Topology,
+) -> None:
+    stopping = stop_on_signals()
+    probes = Probes()
+
+    async def run(bus: Bus) -> None:
+        await run_worker(settings, bus, probes, stopping)
+
+    async with serving(internal_app(probes), settings.http.host, settings.http.internal_port):
+        name = f"{service}-worker"
+        await run_on_broker(run, bus_settings, topology, probes, stopping, name=name)

@@ -58,6 +58,12 @@ class AuthnSettings(Group):
     stale_after_s: float = Field(default=5.0, gt=0)
 
 
+class BusSettings(Group):
+    """The message broker, reached as this service's own user."""
+
+    url: SecretStr = Field(description="amqp://user:password@host:5672/vhost")
+
+
 class TelemetrySettings(Group):
     """Logs, traces and metrics."""
 

@@ -1,19 +1,25 @@
 """Background loops of a worker process: supervised, and stopped by one event."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 
 import structlog
 
+from memepool_common.events.bus import Bus, Topology
 from memepool_common.events.consumer import Subscription, run_consumer
 from memepool_common.events.errors import is_infrastructure
+from memepool_common.events.rabbitmq import BusUnavailableError, RabbitBus
 from memepool_common.events.relay import run_relay
+from memepool_common.settings import BusSettings
 from memepool_common.telemetry import TASK_FAILURES
+from memepool_common.web.app import Probes
 
-__all__ = ["Subscription", "run_all", "run_consumer", "run_every", "run_relay"]
+__all__ = ["Subscription", "run_all", "run_consumer", "run_every", "run_on_broker", "run_relay"]
 
 JITTER = 0.1
+DECLARE_INTERVAL_S = 1.0
 log = structlog.get_logger(__name__)
 
 
@@ -34,11 +40,43 @@ async def run_every(
             else:
                 TASK_FAILURES.labels(name).inc()
                 log.exception("task_failed", task=name)
-        try:
-            async with asyncio.timeout(interval_s * random.uniform(1 - JITTER, 1 + JITTER)):  # noqa: S311 - jitter
-                await stopping.wait()
-        except TimeoutError:
-            continue
+        await _pause(stopping, interval_s)
+
+
+async def run_on_broker(
+    run: Callable[[Bus], Awaitable[None]],
+    settings: BusSettings,
+    topology: Topology,
+    probes: Probes,
+    stopping: asyncio.Event,
+    *,
+    name: str,
+) -> None:
+    """Open the broker, make `topology` exist in it, then `run`; close it at the end.
+
+    A broker that is away is waited for, and the process is not ready meanwhile.
+    """
+    declared = False
+
+    async def check() -> None:
+        if not declared:
+            raise ConnectionError("the topology is not declared yet")
+
+    probes.add("bus", check)
+    bus = RabbitBus(settings.url.get_secret_value(), name=name)
+    try:
+        while not stopping.is_set():
+            try:
+                await bus.declare(topology)
+            except BusUnavailableError as error:
+                log.warning("broker_unavailable", error=repr(error))
+                await _pause(stopping, DECLARE_INTERVAL_S)
+                continue
+            declared = True
+            await run(bus)
+            return
+    finally:
+        await bus.close()
 
 
 async def run_all(*loops: Awaitable[None]) -> None:
@@ -50,3 +88,9 @@ async def run_all(*loops: Awaitable[None]) -> None:
 
 async def _as_coroutine(loop: Awaitable[None]) -> None:
     await loop
+
+
+async def _pause(stopping: asyncio.Event, interval_s: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(interval_s * random.uniform(1 - JITTER, 1 + JITTER)):  # noqa: S311 - jitter
+            await stopping.wait()

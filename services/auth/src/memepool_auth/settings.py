@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings
 
 from memepool_common.settings import (
     AuthnSettings,
+    BusSettings,
     DatabaseSettings,
     Group,
     HttpSettings,
@@ -71,6 +72,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings
     authn: AuthnSettings
     telemetry: TelemetrySettings = TelemetrySettings()
+    bus: BusSettings | None = None
     sign_in: SignInSettings
     keys: KeySettings
     trusted_hops: int = Field(

@@ -7,6 +7,7 @@ from pydantic_settings import BaseSettings
 
 from memepool_common.settings import (
     AuthnSettings,
+    BusSettings,
     DatabaseSettings,
     Group,
     HttpSettings,
@@ -76,6 +77,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings
     authn: AuthnSettings
     telemetry: TelemetrySettings = TelemetrySettings()
+    bus: BusSettings | None = None
     store: StoreSettings
     uploads: UploadSettings = UploadSettings()
     images: ImageSettings = ImageSettings()

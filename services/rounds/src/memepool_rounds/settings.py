@@ -5,6 +5,7 @@ from pydantic_settings import BaseSettings
 
 from memepool_common.settings import (
     AuthnSettings,
+    BusSettings,
     DatabaseSettings,
     Group,
     HttpSettings,
@@ -56,6 +57,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings
     authn: AuthnSettings
     telemetry: TelemetrySettings = TelemetrySettings()
+    bus: BusSettings | None = None
     chain: ChainSettings = ChainSettings()
     rounds: RoundSettings = RoundSettings()
     wait: WaitSettings = WaitSettings()
