@@ -10,6 +10,15 @@ from memepool_common.testing import TestIssuer, until
 from memepool_common.tokens import Principal
 from services.rounds.tests.harness import World
 
+POLICY: dict[str, Any] = {
+    "id": "flat-1",
+    "feeBp": 0,
+    "creatorsBp": 10_000,
+    "placesBp": [],
+    "tiers": [],
+    "minStake": 5,
+}
+
 
 @dataclass
 class Api:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from sqlalchemy import text
 
 from memepool_common.db import Session
-from memepool_rounds.domain.rewards import Distribution, Reward
+from memepool_rounds.domain.outcome import Outcome
+from memepool_rounds.domain.rewards import Reward
 from memepool_rounds.domain.roots import Roots
-from memepool_rounds.domain.tally import Ranked, Tally
+from memepool_rounds.domain.tally import Ranked
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +51,11 @@ class Summary:
 async def insert(
     session: Session,
     round_id: int,
-    tally: Tally,
     carry_in: int,
-    distribution: Distribution,
-    roots: Roots,
+    outcome: Outcome,
 ) -> None:
     """Store a round's result, once and for all."""
+    tally, distribution, roots = outcome.tally, outcome.distribution, outcome.roots
     await session.execute(
         text(
             "insert into result (round_id, counted_votes, stakes, carry_in, pot, fee, rewards,"

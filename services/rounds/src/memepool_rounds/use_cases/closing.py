@@ -1,15 +1,15 @@
 """A closing round waits for its last stakes, within bounds, and is then tallied once."""
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 from memepool_common.db import Database, Session
 from memepool_common.events import outbox
 from memepool_rounds import events
-from memepool_rounds.domain.rewards import Distribution, distribute
-from memepool_rounds.domain.roots import Roots, roots_of
+from memepool_rounds.domain.outcome import Outcome, outcome_of
 from memepool_rounds.domain.rounds import Fact, RoundState, advance, tally_is_due, waited_on
-from memepool_rounds.domain.tally import Tally, tally
 from memepool_rounds.store import results, rounds, submissions, votes
 from memepool_rounds.store.results import CarryTaken
 from memepool_rounds.store.rounds import StoredRound
@@ -18,6 +18,8 @@ from memepool_rounds.use_cases.counting import rejected_events
 
 GAP_MAX: Final = timedelta(seconds=5)
 """A longer time between two looks was downtime: the wait starts again."""
+COMPUTING_S_MAX: Final = 120
+"""How long the arithmetic of a very large round may keep its transaction waiting."""
 TOO_LATE: Final = "not_held_in_time"
 
 
@@ -63,35 +65,37 @@ async def tally_round(session: Session, current: StoredRound, now: datetime) -> 
     state = advance(current.state, Fact.TALLIED)
     if current.closing_hash is None:
         raise AssertionError("a closing round has a closing block")
+    await session.exec_driver_sql(
+        f"set local idle_in_transaction_session_timeout = '{COMPUTING_S_MAX}s'"
+    )
     late = await votes.reject_pending_of(session, current.id, TOO_LATE)
     await outbox.append(session, rejected_events(current.id, late))
     counted = await votes.counted_of(session, current.id)
     entered = (await submissions.of_rounds(session, [current.id]))[current.id]
-    outcome = tally(
-        counted,
-        {each.content_id: each.creator_id for each in entered},
-        curve=current.policy.curve,
-        closing_block_hash=current.closing_hash,
-    )
     sources = await results.take_carry(session, current.id) if counted else []
     carry_in = sum(source.amount for source in sources)
-    distribution = distribute(current.policy, outcome, carry_in)
-    roots = roots_of(str(current.id), counted, distribution)
-    await results.insert(session, current.id, outcome, carry_in, distribution, roots)
+    outcome = await asyncio.to_thread(  # seconds, where there are very many votes
+        outcome_of,
+        str(current.id),
+        current.policy,
+        counted,
+        {each.content_id: each.creator_id for each in entered},
+        carry_in=carry_in,
+        closing_block_hash=current.closing_hash,
+    )
+    await results.insert(session, current.id, carry_in, outcome)
     await rounds.set_closed(session, current.id, state, now)
     withdrawn = await submissions.left(session, current.id)
-    closed = _closed(current, outcome, sources, distribution, roots, late, now)
-    closed = closed.model_copy(update={"withdrawn": withdrawn})
+    closed = _closed(current, outcome, sources, late, withdrawn, now)
     await outbox.append(session, [events.about_round(events.ROUND_CLOSED, closed.round_id, closed)])
 
 
 def _closed(
     current: StoredRound,
-    outcome: Tally,
+    outcome: Outcome,
     sources: list[CarryTaken],
-    distribution: Distribution,
-    roots: Roots,
     late: list[StoredVote],
+    withdrawn: list[UUID],
     now: datetime,
 ) -> events.RoundClosedData:
     return events.RoundClosedData(
@@ -99,15 +103,15 @@ def _closed(
         closing_block_height=current.closing_height or 0,
         closing_block_hash=current.closing_hash or "",
         policy=current.policy.document(),
-        counted_votes=outcome.counted_votes,
-        stakes=outcome.stakes,
+        counted_votes=outcome.tally.counted_votes,
+        stakes=outcome.tally.stakes,
         carry_in=sum(source.amount for source in sources),
         carry_sources=[
             events.CarrySource(round_id=str(each.round_id), amount=each.amount) for each in sources
         ],
-        pot=distribution.pot,
-        fee=distribution.fee,
-        carry_out=distribution.carry_out,
+        pot=outcome.distribution.pot,
+        fee=outcome.distribution.fee,
+        carry_out=outcome.distribution.carry_out,
         ranking=[
             events.RankedMeme(
                 content_id=each.content_id,
@@ -116,14 +120,14 @@ def _closed(
                 backers=each.backers,
                 rank=each.rank,
             )
-            for each in outcome.ranking
+            for each in outcome.tally.ranking
         ],
         rewards=[
             events.RewardLine(recipient=each.recipient, amount=each.amount, reason=each.reason)
-            for each in distribution.rewards
+            for each in outcome.distribution.rewards
         ],
-        roots=events.Roots(votes=roots.votes, rewards=roots.rewards),
+        roots=events.Roots(votes=outcome.roots.votes, rewards=outcome.roots.rewards),
         void=[vote.id for vote in late],
-        withdrawn=[],
+        withdrawn=withdrawn,
         closed_at=now,
     )
