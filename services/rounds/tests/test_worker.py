@@ -126,6 +126,23 @@ async def test_only_one_process_follows_at_a_time(
         await database.close()
 
 
+async def test_a_silent_source_does_not_hold_up_the_shutdown(
+    world: World, database_settings: DatabaseSettings
+) -> None:
+    database, stopping = Database.connect(database_settings), asyncio.Event()
+    asked = asyncio.Event()
+
+    async def poll() -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(worker.follow(database, poll, 0.01, stopping))
+    await asked.wait()
+    stopping.set()
+    await asyncio.wait_for(task, 5)
+    await database.close()
+
+
 async def test_a_queue_counts_as_consumed_only_while_it_is_read(bus_database: Database) -> None:
     bus = WatchedBus(InProcessBus(bus_database))
     await bus.declare(topology())

@@ -16,6 +16,7 @@ from memepool_common.clock import SystemClock
 from memepool_common.db import Database
 from memepool_common.events import Bus
 from memepool_common.web.app import Probes
+from memepool_common.web.idempotency import forget_old
 from memepool_common.web.lifespan import open_database
 from memepool_common.worker import run_all, run_consumer, run_every, run_relay
 from memepool_rounds.adapters.watched_bus import WatchedBus
@@ -25,6 +26,7 @@ from memepool_rounds.use_cases.closing import look_at_closing_rounds
 from memepool_rounds.use_cases.following import Follower, RoundRules
 
 SOURCE: Final = "/rounds"
+CLEANING_INTERVAL_S: Final = 3600
 _ADVISORY_LOCK: Final = 7_223_001  # any constant: advisory locks are per database
 
 
@@ -72,11 +74,16 @@ async def run(settings: Settings, bus: Bus, probes: Probes, stopping: asyncio.Ev
                 consuming=watched.consuming(STAKES_QUEUE),
             )
 
+        async def clean() -> None:
+            async with database.transaction() as session:
+                await forget_old(session)
+
         await run_all(
             run_relay(database, bus, SOURCE, stopping),
             *(run_consumer(database, watched, each, stopping) for each in SUBSCRIPTIONS),
             follow(database, follower.poll, chain.poll_interval_s, stopping),
             run_every(settings.rounds.tick_interval_s, tally, stopping, name="rounds-tally"),
+            run_every(CLEANING_INTERVAL_S, clean, stopping, name="rounds-cleaning"),
         )
 
 
@@ -97,7 +104,7 @@ async def follow(
             try:
                 while not stopping.is_set():
                     await guard.execute(text("select 1"))  # the lock lives with its connection
-                    await poll()
+                    await _unless(stopping, poll)
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(interval_s):
                             await stopping.wait()
@@ -106,6 +113,25 @@ async def follow(
                     await guard.execute(text(f"select pg_advisory_unlock({_ADVISORY_LOCK})"))
 
     await run_every(interval_s, lead, stopping, name="rounds-follower")
+
+
+async def _unless(stopping: asyncio.Event, poll: Callable[[], Awaitable[None]]) -> None:
+    """Poll, and give up as soon as we must stop: a silent source would hold up the shutdown for
+    minutes, and what a poll has not committed the next one does again."""
+
+    async def polled() -> None:
+        await poll()
+
+    polling = asyncio.create_task(polled(), name="rounds-poll")
+    told = asyncio.create_task(stopping.wait(), name="rounds-poll-stop")
+    try:
+        await asyncio.wait({polling, told}, return_when=asyncio.FIRST_COMPLETED)
+        if polling.done():
+            await polling
+    finally:
+        for task in (polling, told):
+            task.cancel()
+        await asyncio.gather(polling, told, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
