@@ -258,6 +258,8 @@ async def test_killed_after_any_step_the_next_worker_goes_on(
     monkeypatch.setattr(distribution, "LINES_MAX", 1)
     monkeypatch.setattr("memepool_payments.domain.distribution.LINES_MAX", 1)
     await close(game.books, game.tally())
+    async with game.books.database.read() as session:
+        recorded = await distributions.load(session, ROUND)
     posts = 0
     original = ledger.post
 
@@ -272,7 +274,7 @@ async def test_killed_after_any_step_the_next_worker_goes_on(
     monkeypatch.setattr(ledger, "post", dying)
     for _ in range(30):
         try:
-            more = await distribution.step(game.books.database, ROUND)
+            more = await distribution.step(game.books.database, recorded)
         except KeyboardInterrupt:
             continue
         await game.books.check()

@@ -18,6 +18,27 @@ _DUE_ADDRESSES = text(
     "  or (watched_until > now() and checked_at < :scan_before))"
     " order by checked_at nulls first limit :limit"
 )
+_KNOWN = text(
+    "select d.txid, d.vout from deposit d"
+    " join unnest(cast(:txids as text[]), cast(:vouts as int[])) as o(txid, vout)"
+    " on d.txid = o.txid and d.vout = o.vout"
+)
+_STILL_SHOWN = text(
+    "with shown as (select d.txid, d.vout from deposit d"
+    " join unnest(cast(:txids as text[]), cast(:vouts as int[])) as o(txid, vout)"
+    " on d.txid = o.txid and d.vout = o.vout"
+    " where d.state = 'pending' and d.seen_at < now() - interval '10 minutes'"
+    " order by d.txid, d.vout for no key update of d)"
+    " update deposit d set seen_at = now() from shown"
+    " where d.txid = shown.txid and d.vout = shown.vout"
+)
+_MOVE = text(
+    "with moved as (select txid, vout from deposit"
+    " where state = :before and block_hash = any(:hashes)"
+    " order by txid, vout for no key update)"
+    " update deposit d set state = :after, proof_asked_at = null from moved"
+    " where d.txid = moved.txid and d.vout = moved.vout and d.state = :before"
+)
 _INSERT = text(
     "insert into deposit (txid, vout, user_id, amount) values (:txid, :vout, :user_id, :amount)"
     " on conflict do nothing"
@@ -105,17 +126,11 @@ async def checked(session: Session, users: Sequence[UUID]) -> None:
     await session.execute(text(query), {"users": list(users)})
 
 
-async def seen(session: Session, outpoints: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
-    """Note that the source still shows these outpoints; returns those that are deposits."""
-    result = await session.execute(
-        text(
-            "update deposit d set seen_at = now()"
-            " from unnest(cast(:txids as text[]), cast(:vouts as int[])) as o(txid, vout)"
-            " where d.txid = o.txid and d.vout = o.vout returning d.txid, d.vout"
-        ),
-        {"txids": [txid for txid, _ in outpoints], "vouts": [vout for _, vout in outpoints]},
-    )
-    return {(row.txid, row.vout) for row in result}
+async def known(session: Session, outpoints: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
+    """Those of the outpoints that are deposits; notes now and then that pending ones still show."""
+    columns = {"txids": [txid for txid, _ in outpoints], "vouts": [vout for _, vout in outpoints]}
+    await session.execute(_STILL_SHOWN, columns)
+    return {(row.txid, row.vout) for row in await session.execute(_KNOWN, columns)}
 
 
 async def add(session: Session, address: Address, txid: str, vout: int, amount: int) -> None:
@@ -162,20 +177,16 @@ async def settle(session: Session, deposit: Deposit) -> None:
 
 async def disconnect(session: Session, block_hashes: Sequence[str]) -> None:
     """The blocks of these deposits have left the chain: look for them in the new branch."""
-    query = (
-        "update deposit set state = 'disconnected', proof_asked_at = null"
-        " where state = 'credited' and block_hash = any(:hashes)"
+    await session.execute(
+        _MOVE, {"before": "credited", "after": "disconnected", "hashes": list(block_hashes)}
     )
-    await session.execute(text(query), {"hashes": list(block_hashes)})
 
 
 async def reconnect(session: Session, block_hashes: Sequence[str]) -> None:
     """The blocks of these deposits are back before anything was reversed."""
-    query = (
-        "update deposit set state = 'credited'"
-        " where state = 'disconnected' and block_hash = any(:hashes)"
+    await session.execute(
+        _MOVE, {"before": "disconnected", "after": "credited", "hashes": list(block_hashes)}
     )
-    await session.execute(text(query), {"hashes": list(block_hashes)})
 
 
 async def mark_block(session: Session, height: int) -> None:

@@ -28,7 +28,8 @@ _VOID = text(
 _LOST = text(
     "select s.vote_id from stake s where s.round_id = :round_id and s.state = 'held' and ("
     " s.content_id in (select content_id from withdrawn_meme w where w.round_id = :round_id)"
-    " or s.vote_id = any(cast(:void as uuid[]))) order by s.vote_id limit :limit"
+    " or s.vote_id in (select unnest(d.void) from distribution d where d.round_id = :round_id))"
+    " order by s.vote_id limit :limit"
 )
 _SPEND = text(
     "update stake set state = 'spent', decided_at = now() where vote_id in ("
@@ -123,11 +124,9 @@ async def withdraw_memes(session: Session, round_id: str, contents: Sequence[UUI
     )
 
 
-async def due_for_refund(
-    session: Session, round_id: str, void: Sequence[UUID], limit: int
-) -> list[UUID]:
+async def due_for_refund(session: Session, round_id: str, limit: int) -> list[UUID]:
     """Held stakes on withdrawn memes, and those that the tally calls void."""
-    values = {"round_id": round_id, "void": list(void), "limit": limit}
+    values = {"round_id": round_id, "limit": limit}
     return list((await session.execute(_LOST, values)).scalars())
 
 

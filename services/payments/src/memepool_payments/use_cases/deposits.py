@@ -89,11 +89,11 @@ async def _take(
 ) -> None:
     shown = [(coin.txid, coin.vout) for found in coins.values() for coin in found]
     async with database.transaction() as session:
-        known = await deposits.seen(session, sorted(shown))
+        known = await deposits.known(session, shown)
     for address, found in coins.items():
         script = p2pkh_script(decode_p2pkh(address, network))
         for coin in found:
-            if (coin.txid, coin.vout) in known:
+            if (coin.txid, coin.vout) in known or coin.satoshis < amount_min:
                 continue
             amount = paid_to(script, coin.vout, await source.raw_tx(coin.txid))
             if amount is None or amount < amount_min:

@@ -54,7 +54,9 @@ async def work(database: Database) -> None:
     failures = []
     for round_id in rounds:
         try:
-            while await step(database, round_id):
+            async with database.read() as session:
+                recorded = await distributions.load(session, round_id)  # it never changes
+            while await step(database, recorded):
                 pass
         except Exception as error:  # noqa: BLE001 - raised again once the others had their turn
             failures.append(error)
@@ -62,17 +64,15 @@ async def work(database: Database) -> None:
         raise failures[0]
 
 
-async def step(database: Database, round_id: str) -> bool:
+async def step(database: Database, recorded: Recorded) -> bool:
     """Do one step of a round; False once there is nothing left to do."""
+    round_id = recorded.plan.round_id
     async with database.transaction() as session:
         state, chunks_paid = await distributions.progress(session, round_id)
-        if state not in ("closed", "paying"):
-            return False
-        recorded = await distributions.load(session, round_id)
         if state == "closed":
-            if await refund_some(session, round_id, recorded.void):
-                return True
-            return await _judge(session, recorded.plan)
+            return await refund_some(session, round_id) or await _judge(session, recorded.plan)
+        if state != "paying":
+            return False
         if chunks_paid == 0:
             await _move_fee_and_carry(session, recorded.plan)
         elif chunks_paid <= recorded.plan.chunks:

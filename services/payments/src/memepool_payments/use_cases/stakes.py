@@ -62,13 +62,13 @@ async def refund_withdrawn(database: Database) -> None:
         more = True
         while more:
             async with database.transaction() as session:
-                more = await refund_some(session, round_id, ())
+                more = await refund_some(session, round_id)
 
 
-async def refund_some(session: Session, round_id: str, void: Sequence[UUID]) -> bool:
+async def refund_some(session: Session, round_id: str) -> bool:
     """Give back some of what is due in the round; False once nothing is."""
     await stakes.lock_round(session, round_id)
-    due = await stakes.due_for_refund(session, round_id, void, REFUNDS_PER_TRANSACTION)
+    due = await stakes.due_for_refund(session, round_id, REFUNDS_PER_TRANSACTION)
     if not due:
         await stakes.finish_refunds(session, round_id)
         return False
