@@ -110,16 +110,18 @@ async def running_system(
             for app, port in ((part.internal, http.internal_port), (part.public, http.port)):
                 await stack.enter_async_context(serving(app, HOST, port))
         await _until_ready(parts)
-        yield System(
-            gateway_url=f"http://{HOST}:{options.port}",
-            chain_url=f"http://{HOST}:{options.chain_port}",
-            node=node,
-            secrets=secrets,
-            bus=bus,
-            databases=databases,
-        )
-        for part in parts:
-            part.probes.draining = True
+        try:
+            yield System(
+                gateway_url=f"http://{HOST}:{options.port}",
+                chain_url=f"http://{HOST}:{options.chain_port}",
+                node=node,
+                secrets=secrets,
+                bus=bus,
+                databases=databases,
+            )
+        finally:
+            for part in parts:
+                part.probes.draining = True
 
 
 async def _open_world(stack: contextlib.AsyncExitStack, options: Options, secrets: Secrets) -> Node:

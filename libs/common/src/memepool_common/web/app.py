@@ -19,7 +19,13 @@ from starlette.responses import JSONResponse, Response
 from memepool_common.events.errors import is_infrastructure
 from memepool_common.settings import HttpSettings
 from memepool_common.web.middleware import BodyLimit, RequestContext
-from memepool_common.web.problem import FieldError, Problem, problem_response
+from memepool_common.web.problem import (
+    PROBLEM_JSON,
+    FieldError,
+    Problem,
+    problem_response,
+    problem_schemas,
+)
 
 CHECK_TIMEOUT_S = 2.0
 VALIDATION_ERRORS_MAX = 20
@@ -50,7 +56,7 @@ def build_app(
         errors: the HTTP status of each domain error; the class names its `code`.
         body_limits: paths whose body may be larger (bytes) than `settings.body_bytes_max`.
     """
-    app = FastAPI(
+    app = _App(
         title=f"Memepool {service}",
         description=description,
         version="1",
@@ -63,7 +69,7 @@ def build_app(
         responses={
             "default": {
                 "description": "A problem (RFC 9457)",
-                "content": {"application/problem+json": {"schema": {"type": "object"}}},
+                "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
             }
         },
     )
@@ -82,6 +88,16 @@ def build_app(
     app.add_middleware(_LastResort)
     app.add_middleware(RequestContext, service=service)
     return app
+
+
+class _App(FastAPI):
+    """Its document tells what a problem looks like."""
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas.update(problem_schemas())
+        return document
 
 
 class Probes:

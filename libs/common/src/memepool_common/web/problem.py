@@ -67,3 +67,23 @@ def problem_response(problem: Problem, instance: str) -> Response:
         headers=dict(problem.headers),
         media_type=PROBLEM_JSON,
     )
+
+
+def problem_schemas() -> dict[str, Any]:
+    """JSON Schemas of a problem, for OpenAPI's components."""
+    text = {"type": "string"}
+    error = {"pointer": text, "code": text, "detail": text}
+    problem = {
+        "type": {"type": "string", "format": "uri-reference"},
+        "title": text,
+        "status": {"type": "integer"},
+        "detail": text,
+        "instance": text,
+        "code": {"type": "string", "description": "Stable; docs/problems.md lists all"},
+        "traceId": {"type": ["string", "null"]},
+        "errors": {"type": "array", "items": {"$ref": "#/components/schemas/FieldError"}},
+    }
+    return {
+        "FieldError": {"type": "object", "properties": error, "required": list(error)},
+        "Problem": {"type": "object", "properties": problem, "required": list(problem)},
+    }
