@@ -16,7 +16,7 @@ from sqlalchemy import URL, make_url
 
 from memepool_sandbox.postgres_cluster import SUPERUSER, Cluster, PostgresError, locked, stop
 
-__all__ = ["PostgresError", "PostgresServer", "provision", "start_postgres"]
+__all__ = ["PostgresError", "PostgresServer", "RolePasswords", "provision", "start_postgres"]
 
 _ROLE_LOCK = 0x6D656D65  # any constant: serialises provisioning in one cluster
 
@@ -47,6 +47,14 @@ class PostgresServer:
         conninfo = address.render_as_string(hide_password=False)
         with psycopg.connect(conninfo, autocommit=True, connect_timeout=10) as connection:
             yield connection
+
+
+@dataclass(frozen=True)
+class RolePasswords:
+    """What a service's two roles sign in with."""
+
+    owner: str
+    app: str
 
 
 @contextmanager
@@ -84,15 +92,19 @@ def provision(
     *,
     database: str | None = None,
     template: str = "template0",
+    passwords: RolePasswords | None = None,
 ) -> None:
     """Give `service` its two roles and its database, called like it; harmless when they exist.
 
     `<service>_owner` owns the database and runs the migrations. `<service>_app` may connect and use
-    the schema, and has nothing else but what migrations grant. PUBLIC has nothing.
+    the schema, and has nothing else but what migrations grant. PUBLIC has nothing. Without
+    `passwords` both roles have the superuser's, if it has one.
     """
     name = database or service
     owner, app = f"{service}_owner", f"{service}_app"
-    password = server.superuser.password
+    shared = server.superuser.password
+    if passwords is None and shared is not None:
+        passwords = RolePasswords(shared, shared)
     with server.administer() as admin:
         admin.execute("select pg_advisory_lock(%s)", [_ROLE_LOCK])
         for role in (owner, app):
@@ -102,7 +114,8 @@ def provision(
             ):
                 login = sql.SQL("create role {} login nosuperuser nocreatedb nocreaterole")
                 admin.execute(login.format(sql.Identifier(role)))
-            if password is not None:
+            if passwords is not None:
+                password = passwords.owner if role == owner else passwords.app
                 secret = sql.SQL("alter role {} password {}")
                 admin.execute(secret.format(sql.Identifier(role), sql.Literal(password)))
         if admin.execute("select 1 from pg_database where datname = %s", [name]).fetchone() is None:

@@ -91,6 +91,12 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--players", type=_players, default=Options.players)
     run.add_argument("--data", type=Path, default=Options.data)
     commands.add_parser("demo", help="play one whole round and account for every satoshi")
+    world = commands.add_parser("world", help="serve the simulated chain and AITubo alone")
+    world.add_argument("--host", default=HOST)
+    world.add_argument("--port", type=_port, default=Options.port + CHAIN_PORT_OFFSET)
+    world.add_argument("--block-seconds", type=_seconds, default=Options.block_seconds)
+    world.add_argument("--data", type=Path, default=Options.data)
+    commands.add_parser("provision", help="make databases and roles in somebody else's PostgreSQL")
     return top
 
 

@@ -16,7 +16,6 @@ from memepool_common import telemetry
 from memepool_common.server import stop_on_signals
 from memepool_common.settings import DatabaseSettings, TelemetrySettings
 from memepool_sandbox.chain.journal import JournalError
-from memepool_sandbox.chain.node import Node
 from memepool_sandbox.demo import demo as play_demo
 from memepool_sandbox.launcher import narrator
 from memepool_sandbox.launcher.options import HOST, Options, PortTakenError, free_port_block
@@ -28,6 +27,7 @@ from memepool_sandbox.launcher.system import (
 )
 from memepool_sandbox.players.crowd import play
 from memepool_sandbox.postgres import PostgresError, start_postgres
+from memepool_sandbox.world import mine
 
 EXIT_WRONG = 1
 EXIT_UNUSABLE = 2
@@ -85,7 +85,7 @@ async def _run(options: Options, databases: Mapping[str, DatabaseSettings]) -> i
         _greet(options, system)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(narrator.narrate(system.bus, say, stopping))
-            tasks.create_task(_mine(system.node, options.block_seconds, stopping))
+            tasks.create_task(mine(system.node, options.block_seconds, stopping))
             if options.players:
                 tasks.create_task(
                     play(
@@ -100,16 +100,6 @@ async def _run(options: Options, databases: Mapping[str, DatabaseSettings]) -> i
             say("Stopping: finishing what is in flight…")
     say("Stopped. Everything is kept; the next start goes on from here.")
     return os.EX_OK
-
-
-async def _mine(node: Node, interval_s: float, stopping: asyncio.Event) -> None:
-    """A block every `interval_s` seconds."""
-    while not stopping.is_set():
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(interval_s):
-                await stopping.wait()
-                return
-        node.mine()
 
 
 def _greet(options: Options, system: System) -> None:
