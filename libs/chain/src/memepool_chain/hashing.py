@@ -7,9 +7,11 @@ that are hashed and serialized.
 import hashlib
 import re
 
-from Cryptodome.Hash import RIPEMD160  # OpenSSL 3 need not offer it through hashlib
+from Cryptodome.Hash import RIPEMD160
 
 _HASH_HEX = re.compile(r"[0-9a-f]{64}")
+# Ten times faster than the other, but OpenSSL 3 need not offer it.
+_OPENSSL_HAS_RIPEMD160 = "ripemd160" in hashlib.algorithms_available
 
 
 def sha256(data: bytes) -> bytes:
@@ -24,6 +26,8 @@ def sha256d(data: bytes) -> bytes:
 
 def hash160(data: bytes) -> bytes:
     """Return the 20 bytes of RIPEMD-160 over SHA-256."""
+    if _OPENSSL_HAS_RIPEMD160:
+        return hashlib.new("ripemd160", sha256(data)).digest()
     return RIPEMD160.new(sha256(data)).digest()
 
 

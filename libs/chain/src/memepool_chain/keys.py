@@ -3,6 +3,7 @@
 from typing import Self
 
 import coincurve
+from coincurve.ecdsa import cdata_to_der, der_to_cdata, signature_normalize
 
 PUBLIC_KEY_SIZE = 33
 _SECRET_SIZE = 32
@@ -49,6 +50,10 @@ class PrivateKey:
         """Return the key plus a 32-byte number, modulo the group order; ValueError at zero."""
         return PrivateKey(self._key.add(scalar))
 
+    def shared_secret(self, public_key: bytes) -> bytes:
+        """Return the compressed point of this key times the other's; ValueError if it is none."""
+        return coincurve.PublicKey(public_key).multiply(self.to_bytes()).format(compressed=True)
+
     def __repr__(self) -> str:
         return f"PrivateKey(public_key={self.public_key.hex()})"
 
@@ -56,6 +61,20 @@ class PrivateKey:
 def uncompressed(public_key: bytes) -> bytes:
     """Return the 65-byte form of a public key; ValueError if it is not a point of the curve."""
     return coincurve.PublicKey(public_key).format(compressed=False)
+
+
+def compressed(public_key: bytes) -> bytes:
+    """Return the 33-byte form of a public key; ValueError if it is not a point of the curve."""
+    return coincurve.PublicKey(public_key).format(compressed=True)
+
+
+def verify_der(digest: bytes, signature: bytes, public_key: bytes) -> bool:
+    """Say whether the signature over 32 bytes is by this key, its S low or high.
+
+    Raises ValueError if it is not DER to the last byte, or the key is none.
+    """
+    normal = cdata_to_der(signature_normalize(der_to_cdata(signature))[1])
+    return coincurve.PublicKey(public_key).verify(normal, digest, hasher=None)
 
 
 def recover_public_key(digest: bytes, compact: bytes) -> bytes:

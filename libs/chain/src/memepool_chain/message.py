@@ -18,7 +18,6 @@ from memepool_chain.varint import encode_varint
 
 _MAGIC = b"\x18Bitcoin Signed Message:\n"
 _SIGNATURE_SIZE = 65
-_BASE64_LENGTH = 88
 _HEADER_UNCOMPRESSED = 27
 _HEADER_COMPRESSED = 31
 _HEADER_SEGWIT = 35  # BIP-137: 35 to 42 are keys behind P2SH-P2WPKH and P2WPKH addresses
@@ -63,6 +62,16 @@ def verify_bsm(message: str, signature: str, address: str, network: Network) -> 
     """
     claimed_hash = decode_p2pkh(address, network)
     public_key = _recover(message_digest(message), _parse(signature))
+    if claimed_hash == hash160(public_key):
+        return Signer(public_key, address)  # base58 has one spelling for each hash
+    return signer_of(public_key, claimed_hash, network)
+
+
+def signer_of(public_key: bytes, claimed_hash: bytes, network: Network) -> Signer:
+    """Return the signer if this key is behind the address with this hash, in either form.
+
+    Raises SignatureError `signature_mismatch`.
+    """
     if claimed_hash not in (hash160(public_key), hash160(uncompressed(public_key))):
         raise SignatureError(
             "signature_mismatch", "the signature is not by this address over this message"
@@ -70,14 +79,25 @@ def verify_bsm(message: str, signature: str, address: str, network: Network) -> 
     return Signer(public_key, address_of(public_key, network))
 
 
-def _parse(signature: str) -> bytes:
-    """Return r, s and recovery id (65 bytes)."""
-    if len(signature) != _BASE64_LENGTH:
-        raise SignatureError("malformed_signature", "a signature is base64 of 65 bytes")
+def decode_signature(signature: str, *, size_max: int) -> bytes:
+    """Return the bytes of a signature in base64, written in the one exact way.
+
+    Raises SignatureError `malformed_signature`.
+    """
+    if len(signature) > (size_max + 2) // 3 * 4:
+        raise SignatureError("malformed_signature", f"a signature has at most {size_max} bytes")
     try:
         data = base64.b64decode(signature, validate=True)
     except ValueError:
         raise SignatureError("malformed_signature", "the signature is not base64") from None
+    if base64.b64encode(data).decode("ascii") != signature:
+        raise SignatureError("malformed_signature", "the base64 has bits that mean nothing")
+    return data
+
+
+def _parse(signature: str) -> bytes:
+    """Return r, s and recovery id (65 bytes)."""
+    data = decode_signature(signature, size_max=_SIGNATURE_SIZE)
     if len(data) != _SIGNATURE_SIZE:
         raise SignatureError("malformed_signature", "a signature is base64 of 65 bytes")
     header = data[0]
