@@ -84,9 +84,9 @@ class RabbitmqServer:
     def delete_user(self, name: str) -> None:
         self._administer("delete_user", name)
 
-    def close_connections(self, reason: str) -> None:
-        """Have the broker close every client's connection (`rabbitmqctl` only)."""
-        self._administer("close_all_connections", reason)
+    def close_connections(self, vhost: str) -> None:
+        """Have the broker close its clients' connections (`rabbitmqctl` only)."""
+        self._administer("close_all_connections", "--vhost", vhost, "by the administrator")
 
 
 class PrivateRabbitmq(RabbitmqServer):
@@ -182,13 +182,13 @@ def _by_program(program: str, environment: dict[str, str] | None, *command: obje
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         arguments = []
         for argument in command:
-            if isinstance(argument, dict):
+            if not isinstance(argument, str):
                 json.dump(argument, file)
                 file.flush()
                 Path(file.name).chmod(0o644)
                 arguments.append(file.name)
             else:
-                arguments.append(str(argument))
+                arguments.append(argument)
         done = subprocess.run(  # noqa: S603 - its own tool
             [program, "--quiet", *arguments],
             env=environment,

@@ -48,7 +48,9 @@ class Vhost:
 USERS = ("sample", "auth", "content", "rounds", "payments", "gateway", "narrator")
 
 
-class _Vhosts:
+class Vhosts:
+    """Makes vhosts, several at once."""
+
     def __init__(self, server: RabbitmqServer) -> None:
         self._server = server
         self._prefix = f"test-{secrets.token_hex(4)}"  # test processes may share a server
@@ -57,6 +59,7 @@ class _Vhosts:
         self.made: list[Vhost] = []
 
     def take(self) -> Vhost:
+        """A fresh one."""
         if not self._spare:
             names = [f"{self._prefix}-{next(self._numbers)}" for _ in range(VHOSTS_AT_ONCE)]
             self._spare = [Vhost(self._server, name) for name in names]
@@ -97,8 +100,8 @@ def rabbitmq_server(request: pytest.FixtureRequest) -> RabbitmqServer:
 
 
 @pytest.fixture(scope="session")
-def _rabbitmq_vhosts(rabbitmq_server: RabbitmqServer) -> Iterator[_Vhosts]:
-    vhosts = _Vhosts(rabbitmq_server)
+def _rabbitmq_vhosts(rabbitmq_server: RabbitmqServer) -> Iterator[Vhosts]:
+    vhosts = Vhosts(rabbitmq_server)
     yield vhosts
     if not isinstance(rabbitmq_server, PrivateRabbitmq):  # a private one goes as a whole
         for vhost in vhosts.made:
@@ -108,6 +111,6 @@ def _rabbitmq_vhosts(rabbitmq_server: RabbitmqServer) -> Iterator[_Vhosts]:
 
 
 @pytest.fixture
-def rabbitmq_vhost(_rabbitmq_vhosts: _Vhosts) -> Vhost:
+def rabbitmq_vhost(_rabbitmq_vhosts: Vhosts) -> Vhost:
     """A vhost that no other test has seen."""
     return _rabbitmq_vhosts.take()

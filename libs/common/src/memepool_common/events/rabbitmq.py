@@ -293,7 +293,7 @@ class _Link:
 
     async def open_channel(self) -> AbstractChannel:
         async with self._connecting:
-            if self._connection is None or self._connection.is_closed:
+            if self._connection is None or not self._connection.connected.is_set():
                 self._connection = await aio_pika.connect(
                     self._url,
                     timeout=TIMEOUT_S,
