@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
+from pydantic import ValidationError
 from sqlalchemy import create_engine, text
 
 from memepool_common.db import Database
@@ -17,7 +18,7 @@ from memepool_common.testing import TestIssuer
 from memepool_common.web.app import Probes, build_app, internal_app
 from memepool_common.web.deps import AdminCaller, Caller, CreatorCaller, IdempotencyKey, SessionDep
 from memepool_common.web.idempotency import once
-from memepool_common.web.model import MoneyModel, PositiveSats, QueryText, WireModel
+from memepool_common.web.model import MoneyModel, PositiveSats, QueryText, Timestamp, WireModel
 from memepool_common.web.problem import not_built_yet
 
 router = APIRouter()
@@ -188,6 +189,18 @@ async def test_bad_bodies_are_named_and_change_nothing(
     if pointer:
         assert [error["pointer"] for error in problem["errors"]] == [pointer]
     assert await effects(database) == 0
+
+
+class Meeting(WireModel):
+    at: Timestamp
+
+
+def test_times_are_told_in_utc_and_those_that_cannot_be_are_refused() -> None:
+    meeting = Meeting.model_validate_json('{"at": "2026-01-01T01:00:00+02:00"}')
+    assert meeting.model_dump_json() == '{"at":"2025-12-31T23:00:00.000000Z"}'
+    for beyond in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
+        with pytest.raises(ValidationError, match="out of range in UTC"):
+            Meeting.model_validate({"at": beyond})
 
 
 async def test_a_body_of_undeclared_length_is_counted(

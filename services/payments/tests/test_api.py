@@ -136,6 +136,8 @@ async def test_an_admin_freezes_and_releases(site: Site) -> None:
     report = await site.get(admin, "/payments/fees/report")
     assert report.json()["platformFees"] == 0
     refused(await site.get(alice, "/payments/fees/report"), 403, "role_required")
+    too_early = {"from": "0001-01-01T00:00:00+14:00"}
+    refused(await site.get(admin, "/payments/fees/report", **too_early), 422, "invalid_request")
 
 
 async def test_what_a_later_step_fills_checks_the_caller_and_the_body_first(site: Site) -> None:

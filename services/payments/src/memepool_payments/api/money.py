@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime
 
 from memepool_chain.network import network_named
 from memepool_common.web.deps import IdempotencyKey, ReadSessionDep
@@ -12,6 +11,7 @@ from memepool_common.web.model import (
     Cursor,
     Limit,
     Page,
+    Timestamp,
     decode_cursor,
     encode_cursor,
 )
@@ -24,8 +24,8 @@ from memepool_payments.store.reads import Movement
 from memepool_payments.use_cases.transfers import LINE, Transfer, transaction_id, transfer
 
 router = APIRouter(prefix="/payments", tags=["payments"])
-FromTime = Annotated[AwareDatetime | None, Query(alias="from", description="At or after")]
-ToTime = Annotated[AwareDatetime | None, Query(alias="to", description="Before")]
+FromTime = Annotated[Timestamp | None, Query(alias="from", description="At or after")]
+ToTime = Annotated[Timestamp | None, Query(alias="to", description="Before")]
 
 
 @router.get("/balance", summary="Your money")
