@@ -9,7 +9,7 @@ RUN_OPTIONS = $(call given,PORT,--port) $(call given,BLOCK_SECONDS,--block-secon
 	$(call given,PLAYERS,--players) $(call given,DATA,--data)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint types contracts lock clean
+.PHONY: help setup run demo up down test lint types contracts kubernetes lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,12 @@ run: python ## run everything on this machine [PORT=8000 BLOCK_SECONDS=60 PLAYER
 demo: python ## play one whole round and account for every satoshi
 	@exec $(MEMEPOOL) demo
 
+up: python ## run everything in containers (Docker Compose) [PORT=8000 BLOCK_SECONDS=60]
+	@$(MEMEPOOL) up $(call given,PORT,--port) $(call given,BLOCK_SECONDS,--block-seconds)
+
+down: python ## stop the containers; data stay [ARGS=--volumes]
+	@$(MEMEPOOL) down $(ARGS)
+
 test: python ## run the whole test suite [ARGS="-k name"]
 	@$(MEMEPOOL) test $(ARGS)
 
@@ -34,6 +40,9 @@ types: python ## check the types only
 
 contracts: python ## write contracts/ anew from the code
 	@$(MEMEPOOL) contracts
+
+kubernetes: python ## render deploy/k8s anew (kubectl 1.27 or later)
+	@$(MEMEPOOL) kubernetes
 
 lock: python ## resolve requirements.lock anew [ARGS="--upgrade"]
 	@$(MEMEPOOL) lock $(ARGS)

@@ -39,10 +39,13 @@ def main(arguments: list[str]) -> int:
         "setup": lambda _rest: 0,
         "run": lambda rest: _replace_process("-m", "memepool_sandbox", "run", *rest),
         "demo": lambda rest: _replace_process("-m", "memepool_sandbox", "demo", *rest),
+        "up": up,
+        "down": lambda rest: compose("down", *rest),
         "test": test,
         "lint": lint,
         "types": lambda _rest: _step("mypy", "."),
         "contracts": lambda _rest: _step("python", "-m", "tools.contracts"),
+        "kubernetes": lambda _rest: _step("python", "-m", "tools.kubernetes"),
         "lock": lock,
         "clean": clean,
     }
@@ -59,6 +62,27 @@ def main(arguments: list[str]) -> int:
         return EXIT_USAGE
     except KeyboardInterrupt:
         return 130
+
+
+def up(rest: list[str]) -> int:
+    """Everything in containers, after making the secrets that are missing."""
+    parser = argparse.ArgumentParser(prog="memepool up")
+    parser.add_argument("--port", default="8000")
+    parser.add_argument("--block-seconds", default="60")
+    told = parser.parse_args(rest)
+    failed = _step("python", "-m", "tools.deployment_secrets")
+    os.environ.update(PORT=told.port, BLOCK_SECONDS=told.block_seconds)
+    return failed or compose("up", "--build", "--detach", "--wait")
+
+
+def compose(*arguments: str) -> int:
+    """Docker Compose, told our secrets."""
+    if shutil.which("docker") is None:
+        message = "needs Docker with its Compose plugin (make run needs neither)"
+        raise SetupError(message)
+    command = ["docker", "compose", "--env-file", "deploy/secrets.env", *arguments]
+    print(f"$ {' '.join(command)}", flush=True)
+    return subprocess.call(command, cwd=str(ROOT))
 
 
 def test(rest: list[str]) -> int:
