@@ -134,7 +134,6 @@ def kubernetes_secrets(known: dict[str, str]) -> list[Document]:
     found["payments-app"]["MEMEPOOL_PAYMENTS_CHAIN__DEPOSIT_XPUB"] = known["DEPOSIT_XPUB"]
     found["world"] = {"MEMEPOOL_SANDBOX_AITUBO_KEY": known["AITUBO_KEY"]}
     found["postgres"] = {"POSTGRES_PASSWORD": known["POSTGRES_PASSWORD"]}
-    found["redis"] = {"REDIS_PASSWORD": known["REDIS_PASSWORD"]}
     found["rabbitmq"] = {"definitions.json": json.dumps(definitions(known))}
     superuser = f"postgresql://postgres:{known['POSTGRES_PASSWORD']}@postgres:5432/postgres"
     found["provision"] = {"MEMEPOOL_SANDBOX_SUPERUSER_URL": superuser} | {

@@ -167,6 +167,19 @@ def test_the_order_of_starting_has_no_circle_and_waits_for_the_right_thing() -> 
         done |= ready
 
 
+def test_every_job_is_waited_for_by_something_that_runs_on() -> None:
+    """Else `up --wait` would take a job that has ended well for a process that is gone."""
+    jobs = {name for name in SERVICES if name.endswith("-migrate") or name == "provision"}
+    for job in jobs:
+        waiting = {
+            name
+            for name, service in SERVICES.items()
+            if service.get("depends_on", {}).get(job)
+            == {"condition": "service_completed_successfully"}
+        }
+        assert waiting - jobs, job
+
+
 def test_volumes_are_declared_and_written_files_exist() -> None:
     for name, service in SERVICES.items():
         for volume in service.get("volumes", []):
