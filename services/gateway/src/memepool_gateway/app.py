@@ -12,10 +12,13 @@ from memepool_common.web.middleware import RequestContext
 from memepool_gateway import worker
 from memepool_gateway.cors import Cors
 from memepool_gateway.docs.api import FILES, docs_router
+from memepool_gateway.limits import Gate, MemoryCounter, RateCounter
+from memepool_gateway.limits.redis_counter import RedisCounter
 from memepool_gateway.proxy import Proxy, Upstream
+from memepool_gateway.redis_client import redis_client
 from memepool_gateway.routes import route_table, without_version
 from memepool_gateway.settings import Settings
-from memepool_gateway.stream import MemoryStream, StreamStore
+from memepool_gateway.stream import MemoryStream, RedisStream, StreamStore
 from memepool_gateway.stream.api import stream_router
 from memepool_gateway.stream.hub import Hub
 
@@ -31,11 +34,11 @@ def create_apps(
     Args:
         settings: the gateway's.
         probes: the process's.
-        stream: what `worker.run` writes to. Without it the process keeps the stream in its own
-            memory and writes it itself, so there may be one process; and without `settings.bus`
-            nothing ever comes on `GET /events`.
+        stream: what `worker.run` writes to, in one-process mode. Else it is in Redis, where the
+            worker's process writes it. Without Redis either, this process keeps the stream in its
+            memory and writes it itself, so there may be one; and without `settings.bus` nothing
+            ever comes on `GET /events`.
     """
-    store = stream or MemoryStream(settings.stream)
     upstreams = {
         name: Upstream(name, url, settings.upstreams)
         for name, url in settings.upstreams.urls().items()
@@ -49,17 +52,40 @@ def create_apps(
             for upstream in upstreams.values():
                 await upstream.open()
                 stack.push_async_callback(upstream.close)
+            gate = Gate(settings.rates, _counter(settings, stack))
+            store = await _stream(settings, stream, stack)
             hub = Hub(store, settings.stream, tokens, probes)
             await stack.enter_async_context(hub.running())
-            if stream is None and settings.bus is not None:
-                await stack.enter_async_context(worker.writing(settings, settings.bus, store))
-            proxy.tokens, proxy.upstreams = tokens, upstreams
-            app.state.tokens, app.state.hub = tokens, hub
+            proxy.tokens, proxy.gate, proxy.upstreams = tokens, gate, upstreams
+            app.state.tokens, app.state.gate, app.state.hub = tokens, gate, hub
             yield
 
     own = own_app(settings, lifespan)
     public = _Edge(own, RequestContext(proxy, SERVICE))
     return Cors(public, settings.edge.origins), internal_app(probes)
+
+
+def _counter(settings: Settings, stack: contextlib.AsyncExitStack) -> RateCounter:
+    if settings.redis is None:
+        return MemoryCounter()
+    redis = redis_client(settings.redis)
+    stack.push_async_callback(redis.aclose)
+    return RedisCounter(redis)
+
+
+async def _stream(
+    settings: Settings, given: StreamStore | None, stack: contextlib.AsyncExitStack
+) -> StreamStore:
+    if given is not None:
+        return given
+    if settings.redis is not None:
+        shared = RedisStream(settings.redis, settings.stream)
+        stack.push_async_callback(shared.close)
+        return shared
+    own = MemoryStream(settings.stream)
+    if settings.bus is not None:
+        await stack.enter_async_context(worker.writing(settings, settings.bus, own))
+    return own
 
 
 def own_app(settings: Settings, lifespan: Lifespan) -> FastAPI:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from memepool_common.web.problem import Problem
+from memepool_gateway.limits.gate import Kind
 from memepool_gateway.settings import LimitSettings
 
 PATH_LENGTH_MAX = 2_048
 QUERY_LENGTH_MAX = 8_192
 VERSION_PREFIX = "/v1"
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _PATH = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*")
 _DOTS = re.compile(r"/\.{1,2}(?:/|$)")
@@ -30,6 +32,7 @@ class Route:
         body_bytes_max: of the request.
         answer_timeout_s: until the first byte of the answer, and between any two.
         checks_token: False where the service alone can judge the Authorization header.
+        kind: what calls count as for the rate limits; None: by their method.
     """
 
     path: str
@@ -37,6 +40,11 @@ class Route:
     body_bytes_max: int
     answer_timeout_s: float
     checks_token: bool = True
+    kind: Kind | None = None
+
+    def kind_of(self, method: str) -> Kind:
+        """What a call counts as."""
+        return self.kind or ("read" if method in READS else "write")
 
 
 class RouteTable:
@@ -66,23 +74,25 @@ def route_table(limits: LimitSettings) -> RouteTable:
         body_bytes_max: int = limits.body_bytes_max,
         answer_timeout_s: float = limits.answer_timeout_s,
         checks_token: bool = True,
+        kind: Kind | None = None,
     ) -> Route:
-        return Route(path, upstream, body_bytes_max, answer_timeout_s, checks_token)
+        return Route(path, upstream, body_bytes_max, answer_timeout_s, checks_token, kind)
 
     return RouteTable(
         [
             route("/.well-known/jwks.json", "auth"),
             # A client whose access token has just expired comes here for a new one, often with
             # the old one still in the header.
-            route("/auth/challenge", "auth", checks_token=False),
-            route("/auth/verify", "auth", checks_token=False),
-            route("/auth/session", "auth", checks_token=False),
+            route("/auth/challenge", "auth", checks_token=False, kind="sign_in"),
+            route("/auth/verify", "auth", checks_token=False, kind="sign_in"),
+            route("/auth/session", "auth", checks_token=False, kind="sign_in"),
             route("/auth/*", "auth"),
             route(
                 "/content/upload",
                 "content",
                 body_bytes_max=limits.upload_bytes_max,
                 answer_timeout_s=60.0,
+                kind="upload",
             ),
             route("/content/*", "content"),
             route("/rounds/{roundId}/bundle", "rounds", answer_timeout_s=60.0),

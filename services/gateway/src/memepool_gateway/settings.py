@@ -1,6 +1,6 @@
 """Settings of the gateway."""
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
 from memepool_common.settings import (
@@ -58,6 +58,31 @@ class LimitSettings(Group):
     exchange_timeout_s: float = Field(default=300.0, gt=0, description="from first to last byte")
 
 
+class Rate(Group):
+    """Calls within a window; None: not counted."""
+
+    per_address: int = Field(ge=1, description="an IPv4 address, or the /64 of an IPv6 one")
+    per_user: int | None = Field(default=None, ge=1, description="on top, for calls with a token")
+
+
+class RateSettings(Group):
+    """How many calls of each kind a client has. An address may be a whole household or office."""
+
+    window_s: int = Field(default=60, ge=1, le=3600)
+    read: Rate = Rate(per_address=3_000, per_user=1_200)
+    write: Rate = Rate(per_address=1_200, per_user=300)
+    sign_in: Rate = Rate(per_address=120)  # a sign-in takes two or three, a refresh one
+    upload: Rate = Rate(per_address=60, per_user=20)
+
+
+class RedisSettings(Group):
+    """What the replicas and the worker share: counters of calls, the stream's recent past."""
+
+    url: SecretStr = Field(description="redis://user:password@host:6379/0")
+    timeout_s: float = Field(default=0.25, gt=0, description="to connect, and to the answer")
+    connections_max: int = Field(default=50, ge=1, description="of a pool; there are three")
+
+
 class EdgeSettings(Group):
     """How clients reach the gateway."""
 
@@ -86,7 +111,9 @@ class Settings(BaseSettings):
     upstreams: UpstreamSettings
     authn: AuthnSettings
     limits: LimitSettings = LimitSettings()
+    rates: RateSettings = RateSettings()
     edge: EdgeSettings = EdgeSettings()
     stream: StreamSettings = StreamSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     bus: BusSettings | None = Field(default=None, description="where the live stream comes from")
+    redis: RedisSettings | None = Field(default=None, description="without it: one process alone")

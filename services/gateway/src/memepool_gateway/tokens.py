@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 
-from memepool_common.tokens import TokenVerifier
+from memepool_common.tokens import Principal, TokenVerifier
 from memepool_common.web.problem import Problem
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def check_token(tokens: TokenVerifier, method: str, authorization: Sequence[str]) -> None:
-    """Refuse a bad token here; a request without one passes, as services decide what is public.
+def check_token(
+    tokens: TokenVerifier, method: str, authorization: Sequence[str]
+) -> Principal | None:
+    """Whose token it is; None without one, as services decide what is public.
 
     Raises:
         Problem: 401 `token_invalid`, `token_expired`, `session_ended`; 503 `auth_unavailable`
@@ -17,7 +19,7 @@ def check_token(tokens: TokenVerifier, method: str, authorization: Sequence[str]
             auth has never answered.
     """
     if not authorization:
-        return
+        return None
     scheme, _, token = authorization[0].partition(" ")
     if len(authorization) > 1 or scheme.lower() != "bearer" or not token.strip():
         detail = "The Authorization header must be 'Bearer <access token>', once."
@@ -26,4 +28,4 @@ def check_token(tokens: TokenVerifier, method: str, authorization: Sequence[str]
     if not state.known or (method not in _READS and not state.fresh):
         detail = "Whether your session is still valid cannot be told right now. Try again."
         raise Problem(503, "auth_unavailable", detail, headers={"Retry-After": "1"})
-    tokens.verify(token.strip())
+    return tokens.verify(token.strip())

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
 
 from memepool_common.events import Bus
@@ -9,8 +10,10 @@ from memepool_common.settings import BusSettings
 from memepool_common.web.app import Probes
 from memepool_common.worker import run_on_broker
 from memepool_gateway.settings import Settings
-from memepool_gateway.stream import StreamStore
+from memepool_gateway.stream import RedisStream, StreamStore
 from memepool_gateway.stream.writer import QUEUE, StreamWriter, routing_keys
+
+REDIS_VARIABLE = "MEMEPOOL_GATEWAY_REDIS__URL"
 
 
 def topology() -> dict[str, list[str]]:
@@ -23,11 +26,20 @@ async def run(
     bus: Bus,
     _probes: Probes,
     stopping: asyncio.Event,
-    stream: StreamStore,
+    stream: StreamStore | None = None,
 ) -> None:
-    """Write what the bus brings into `stream`, until `stopping`; what is in hand is finished."""
-    writer = StreamWriter(stream, tally_interval_s=settings.stream.tally_interval_s)
-    await writer.run(bus, stopping)
+    """Write what the bus brings into the stream, until `stopping`; what is in hand is finished.
+
+    `stream` is the one in Redis, unless this process keeps it.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        if stream is None:
+            if settings.redis is None:
+                sys.exit(f"{REDIS_VARIABLE} is not set: without it the API writes its own stream")
+            stream = RedisStream(settings.redis, settings.stream)
+            stack.push_async_callback(stream.close)
+        writer = StreamWriter(stream, tally_interval_s=settings.stream.tally_interval_s)
+        await writer.run(bus, stopping)
 
 
 @contextlib.asynccontextmanager

@@ -9,12 +9,14 @@ from multidict import CIMultiDict
 from starlette.types import Receive, Scope, Send
 
 from memepool_common import telemetry
-from memepool_common.tokens import TokenVerifier
+from memepool_common.tokens import Principal, TokenVerifier
 from memepool_common.web.problem import Problem, problem_response
+from memepool_gateway.limits import Gate
 from memepool_gateway.proxy.body import ClientGone, RequestBody, linger
 from memepool_gateway.proxy.headers import (
     client_address,
     has_body,
+    network_of,
     request_headers,
     response_headers,
     values,
@@ -31,7 +33,7 @@ log = structlog.get_logger(__name__)
 class Proxy:
     """Finds the route, checks the token, and streams both ways.
 
-    `tokens` and `upstreams` are what the lifespan of the process opens; it sets them.
+    `tokens`, `gate` and `upstreams` are what the lifespan of the process opens; it sets them.
     """
 
     def __init__(self, routes: RouteTable, limits: LimitSettings, edge: EdgeSettings) -> None:
@@ -40,6 +42,7 @@ class Proxy:
         self._edge = edge
         self.upstreams: Mapping[str, Upstream]
         self.tokens: TokenVerifier
+        self.gate: Gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -66,8 +69,7 @@ class Proxy:
             detail = f"{scope['method'][:20]} is not a method of this API."
             raise Problem(405, "method_not_allowed", detail, headers=allowed)
         headers = request_headers(scope["headers"])
-        if route.checks_token:
-            check_token(self.tokens, scope["method"], values(scope, b"authorization"))
+        await self._enter(scope, route, answer)
         body = RequestBody(
             scope,
             receive,
@@ -89,6 +91,24 @@ class Proxy:
                 raise body.failure from error
             detail = "The whole exchange took longer than is allowed."
             raise Problem(504, "exchange_timeout", detail) from error
+
+    async def _enter(self, scope: Scope, route: Route, answer: "_Answer") -> None:
+        """Check the token and count the call; one with a bad token counts for its address."""
+        principal: Principal | None = None
+        refusal: Problem | None = None
+        if route.checks_token:
+            try:
+                authorization = values(scope, b"authorization")
+                principal = check_token(self.tokens, scope["method"], authorization)
+            except Problem as problem:
+                refusal = problem
+        answer.limits = await self.gate.enter(
+            route.kind_of(scope["method"]),
+            network_of(client_address(scope, self._edge.trusted_hops)),
+            principal.user_id if principal is not None else None,
+        )
+        if refusal is not None:
+            raise refusal
 
     async def _pass_on(
         self,
@@ -123,19 +143,26 @@ class Proxy:
 
 
 class _Answer:
-    """What the client gets; knows whether its head is already on the way."""
+    """What the client gets; knows whether its head is already on the way.
+
+    Attributes:
+        started: whether it is.
+        limits: headers that tell how the client's limits stand.
+    """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
         self.started = False
+        self.limits: Mapping[str, str] = {}
 
     async def refuse(self, problem: Problem) -> None:
         """A problem, unless it is too late for one: then the answer is cut, and seen to be."""
         if self.started:
             return
         self.started = True
+        problem.headers = {**self.limits, **problem.headers}
         response = problem_response(problem, self._scope["path"])
         start = {"type": "http.response.start", "status": response.status_code}
         await self._send(start | {"headers": response.raw_headers})
@@ -153,6 +180,7 @@ class _Answer:
             Problem: 502 before the head was sent, when the answer is too large.
         """
         headers = response_headers(response.raw_headers, response.status)
+        headers += [(name.lower().encode(), text.encode()) for name, text in self.limits.items()]
         declared = next((int(value) for name, value in headers if name == b"content-length"), None)
         if declared is not None and declared > bytes_max and self._scope["method"] != "HEAD":
             detail = f"The answer is larger than {bytes_max} bytes."

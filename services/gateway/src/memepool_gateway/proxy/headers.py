@@ -1,5 +1,6 @@
 """Which headers cross the gateway, and which it writes itself."""
 
+import functools
 import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -95,6 +96,7 @@ def client_address(scope: Mapping[str, Any], trusted_hops: int) -> str:
         return str(peer)
 
 
+@functools.lru_cache(maxsize=10_000)
 def network_of(address: str) -> str:
     """What limits count as one client: an IPv4 address, or the /64 of an IPv6 one."""
     try:
@@ -102,6 +104,8 @@ def network_of(address: str) -> str:
     except ValueError:
         return address
     if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:  # what a socket of both families sees
+            return str(parsed.ipv4_mapped)
         return str(ipaddress.ip_network((parsed, 64), strict=False))
     return str(parsed)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from memepool_common.tokens import Principal
 from memepool_common.web.deps import OptionalCaller
 from memepool_common.web.problem import FieldError, Problem
+from memepool_gateway.limits import Gate
 from memepool_gateway.proxy.headers import client_address, network_of
 from memepool_gateway.settings import Settings
 from memepool_gateway.stream.hub import (
@@ -23,7 +24,7 @@ from memepool_gateway.stream.hub import (
     frame_of,
     gap_frame,
 )
-from memepool_gateway.stream.store import HistoryGone, Position
+from memepool_gateway.stream.store import HistoryGone, Position, StreamUnavailableError
 from memepool_gateway.stream.translate import event_names
 
 TOPICS = ("public", "personal")
@@ -88,8 +89,10 @@ def stream_router(settings: Settings) -> APIRouter:
             public="public" in wanted,
             queue_max=settings.stream.queue_entries_max,
         )
-        address = client_address(request.scope, settings.edge.trusted_hops)
-        return EventStream(request.app.state.hub, client, after, network_of(address))
+        network = network_of(client_address(request.scope, settings.edge.trusted_hops))
+        gate: Gate = request.app.state.gate
+        limits = await gate.enter("read", network, caller.user_id if caller else None)
+        return EventStream(request.app.state.hub, client, after, network, limits)
 
     return router
 
@@ -99,8 +102,16 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, hub: Hub, client: Client, after: Position | None, network: str) -> None:
-        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+    def __init__(
+        self,
+        hub: Hub,
+        client: Client,
+        after: Position | None,
+        network: str,
+        headers: Mapping[str, str],
+    ) -> None:
+        own = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(headers={**own, **headers})
         del self.headers["Content-Length"]
         self._hub = hub
         self._client = client
@@ -123,7 +134,8 @@ class EventStream(Response):
             start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
             await send(start)
             await send_frames(b"retry: %d\n\n" % RECONNECT_MS)
-            with contextlib.suppress(TimeoutError):
+            # Without its store a stream ends, so that its client comes again for what it missed.
+            with contextlib.suppress(TimeoutError, StreamUnavailableError):
                 async with asyncio.timeout_at(_expiry_s(client.principal)) as deadline:
                     client.end_by(deadline)
                     watcher = asyncio.create_task(_end_when_gone(receive, deadline))

@@ -15,7 +15,13 @@ from memepool_common.web.app import Probes
 from memepool_common.web.problem import Problem
 from memepool_gateway.settings import StreamSettings
 from memepool_gateway.stream.models import Gap
-from memepool_gateway.stream.store import Entry, HistoryGone, Position, StreamStore
+from memepool_gateway.stream.store import (
+    Entry,
+    HistoryGone,
+    Position,
+    StreamStore,
+    StreamUnavailableError,
+)
 from memepool_gateway.stream.translate import GAP
 
 READ_SIZE_MAX = 500
@@ -80,7 +86,7 @@ class Hub:
         self, store: StreamStore, settings: StreamSettings, tokens: TokenVerifier, probes: Probes
     ) -> None:
         self.store = store
-        self.position = Position(0, 0)
+        self._position: Position | None = None
         self._settings = settings
         self._tokens = tokens
         self._probes = probes
@@ -91,7 +97,8 @@ class Hub:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Feed the clients inside the block."""
-        self.position = await self.store.latest()
+        with contextlib.suppress(StreamUnavailableError):  # then as soon as the store is there
+            self._position = await self.store.latest()
         tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._sweep())]
         try:
             yield
@@ -100,13 +107,26 @@ class Hub:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    @property
+    def position(self) -> Position:
+        """Up to where the clients are served.
+
+        Raises:
+            Problem: 503 `stream_unavailable`: the store has never answered yet.
+        """
+        if self._position is None:
+            detail = "The event stream's store cannot be reached. Try again."
+            raise Problem(503, "stream_unavailable", detail, headers={"Retry-After": "5"})
+        return self._position
+
     @contextlib.contextmanager
     def joined(self, client: Client, network: str) -> Iterator[None]:
         """Have the client fed inside the block. `network` is what counts as one client.
 
         Raises:
-            Problem: 503 `too_many_streams`, 429 `too_many_streams_here`.
+            Problem: 503 `too_many_streams` or `stream_unavailable`, 429 `too_many_streams_here`.
         """
+        _ = self.position
         retry = {"Retry-After": "5"}
         if len(self._clients) >= self._settings.clients_max:
             detail = "All event streams are taken. Try again."
@@ -139,20 +159,28 @@ class Hub:
     async def _follow(self) -> None:
         while True:
             try:
-                entries = await self.store.read(
-                    self.position, size_max=READ_SIZE_MAX, wait_s=self._settings.heartbeat_s
-                )
-            except HistoryGone:
-                self.position = await self.store.latest()
-                self._tell_all(gap_frame(self.position))
-                continue
-            except Exception:  # the store is away: the streams stay, and go on when it is back
+                await self._follow_on()
+            except StreamUnavailableError as error:  # the streams stay, and go on when it is back
+                log.warning("stream_paused", error=repr(error))
+                await asyncio.sleep(FAILURE_PAUSE_S)
+            except Exception:
                 log.exception("stream_read_failed")
                 await asyncio.sleep(FAILURE_PAUSE_S)
-                continue
-            for entry in entries:
-                self.position = entry.position
-                self._dispatch(entry)
+
+    async def _follow_on(self) -> None:
+        if self._position is None:
+            self._position = await self.store.latest()
+        try:
+            entries = await self.store.read(
+                self._position, size_max=READ_SIZE_MAX, wait_s=self._settings.heartbeat_s
+            )
+        except HistoryGone:
+            self._position = await self.store.latest()
+            self._tell_all(gap_frame(self._position))
+            return
+        for entry in entries:
+            self._position = entry.position
+            self._dispatch(entry)
 
     def _dispatch(self, entry: Entry) -> None:
         frame = frame_of(entry)

@@ -1,13 +1,13 @@
 """The stream's recent past, as a port: one writer appends, every gateway replica reads.
 
-Adapters: `MemoryStream`, for writer and API in one process.
+Adapters: `MemoryStream`, for writer and API in one process, and `RedisStream` between processes.
 """
 
 import asyncio
 import contextlib
 import re
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +17,9 @@ from uuid import UUID
 from memepool_gateway.settings import StreamSettings
 
 ENTRY_OVERHEAD_BYTES = 400
+REMEMBERED_MAX = 20_000
+"""Events that a store knows again."""
+
 _POSITION = re.compile(r"(\d{1,16})-(\d{1,16})")
 
 Audience = frozenset[UUID] | None
@@ -68,11 +71,27 @@ class HistoryGone(Exception):  # noqa: N818 - a fact, not a fault
     """What came after that position is not known any more."""
 
 
-class StreamStore(Protocol):
-    """A bounded log of entries."""
+class StreamUnavailableError(ConnectionError):
+    """The store is away; the same call may succeed later."""
 
-    async def append(self, drafts: Sequence[Draft]) -> None:
-        """Add entries at the end."""
+
+class NotTheWriterError(StreamUnavailableError):
+    """Another process writes the stream now."""
+
+
+class StreamStore(Protocol):
+    """A bounded log of entries. Methods raise `StreamUnavailableError` while it is away."""
+
+    async def hold(self) -> bool:
+        """Whether the caller is the one writer, which it then stays for a few seconds."""
+        ...
+
+    async def append(self, drafts: Sequence[Draft], event_id: UUID | None = None) -> None:
+        """Add entries at the end: all of them, or none when this event's were added before.
+
+        Raises:
+            NotTheWriterError: another one writes.
+        """
         ...
 
     async def latest(self) -> Position:
@@ -88,6 +107,16 @@ class StreamStore(Protocol):
         ...
 
 
+def require_kept(after: Position, first: Position, last: Position) -> None:
+    """Check that all that came after a position is still there.
+
+    Raises:
+        HistoryGone: it is not, or the position is of another life of the stream.
+    """
+    if after.epoch_ms != last.epoch_ms or not first.sequence - 1 <= after.sequence <= last.sequence:
+        raise HistoryGone
+
+
 class MemoryStream:
     """The store within one process. A restart begins a new epoch: clients see a gap."""
 
@@ -97,17 +126,28 @@ class MemoryStream:
         self._last = Position(time.time_ns() // 1_000_000, 0)
         self._entries: deque[Entry] = deque()
         self._size_bytes = 0
+        self._seen: OrderedDict[UUID, None] = OrderedDict()
         self._arrived = asyncio.Event()
 
-    async def append(self, drafts: Sequence[Draft]) -> None:
+    async def hold(self) -> bool:
+        """There is no other process."""
+        return True
+
+    async def append(self, drafts: Sequence[Draft], event_id: UUID | None = None) -> None:
         """Add entries, and forget the oldest beyond the limits."""
-        if not drafts:
+        if not drafts or event_id in self._seen:
             return
+        if event_id is not None:
+            self._seen[event_id] = None
+            if len(self._seen) > REMEMBERED_MAX:
+                self._seen.popitem(last=False)
         for draft in drafts:
             self._last = self._last._replace(sequence=self._last.sequence + 1)
             self._entries.append(Entry(self._last, draft.name, draft.audience, draft.data))
             self._size_bytes += ENTRY_OVERHEAD_BYTES + len(draft.data)
-        while len(self._entries) > self._entries_max or self._size_bytes > self._bytes_max:
+        while len(self._entries) > 1 and (
+            len(self._entries) > self._entries_max or self._size_bytes > self._bytes_max
+        ):
             self._size_bytes -= ENTRY_OVERHEAD_BYTES + len(self._entries.popleft().data)
         self._arrived.set()
         self._arrived = asyncio.Event()
@@ -123,9 +163,6 @@ class MemoryStream:
                 async with asyncio.timeout(wait_s):
                     await self._arrived.wait()
         forgotten = self._last.sequence - len(self._entries)
-        if after.epoch_ms != self._last.epoch_ms or not (
-            forgotten <= after.sequence <= self._last.sequence
-        ):
-            raise HistoryGone
+        require_kept(after, self._last._replace(sequence=forgotten + 1), self._last)
         start = after.sequence - forgotten
         return list(islice(self._entries, start, start + size_max))

@@ -58,13 +58,13 @@ class TallyFold:
         self._rounds.pop(round_id, None)
         self._closed.append(round_id)
 
-    def take(self) -> list[VotesTally]:
-        """What changed since the last time, one tally for each round."""
-        taken = []
+    def tallies(self) -> list[VotesTally]:
+        """What changed since the last `told`, one tally for each round."""
+        found = []
         for round_id, standing in self._rounds.items():
             if standing.changed:
                 memes = [standing.memes[content_id][1] for content_id in sorted(standing.changed)]
-                taken.append(
+                found.append(
                     VotesTally(
                         round_id=round_id,
                         sequence=standing.sequence,
@@ -72,5 +72,9 @@ class TallyFold:
                         memes=memes,
                     )
                 )
-                standing.changed.clear()
-        return taken
+        return found
+
+    def told(self) -> None:
+        """The tallies are out."""
+        for standing in self._rounds.values():
+            standing.changed.clear()

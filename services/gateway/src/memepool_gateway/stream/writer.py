@@ -1,14 +1,13 @@
 """The one writer of the stream: consumes a durable queue and appends what clients are told.
 
-The gateway has no database, hence no inbox: an event's id is remembered for a while instead, and
-an event is acknowledged once all that it says has been appended.
+The gateway has no database, hence no inbox: the stream knows the events that it holds, and an event
+is acknowledged once all that it says has been appended. Of several workers one writes at a time, or
+each would tell tallies of a part of the votes.
 """
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
-from uuid import UUID
 
 import structlog
 
@@ -31,7 +30,6 @@ from memepool_gateway.stream.translate import (
 QUEUE = "gateway.stream"
 BATCH_MAX = 256
 IDLE_WAIT_S = 1.0
-REMEMBERED_MAX = 20_000
 log = structlog.get_logger(__name__)
 
 
@@ -48,14 +46,17 @@ class StreamWriter:
         self._tally_interval_s = tally_interval_s
         self._fold = TallyFold()
         self._told_s = 0.0
-        self._seen: OrderedDict[UUID, None] = OrderedDict()
 
     async def run(self, bus: Bus, stopping: asyncio.Event) -> None:
         """Consume until `stopping` is set; then tell what is still folded."""
         while not stopping.is_set():
             try:
-                async with bus.subscribe(QUEUE) as inlet:
-                    await self._consume(inlet, stopping)
+                if await self._store.hold():
+                    async with bus.subscribe(QUEUE) as inlet:
+                        await self._consume(inlet, stopping)
+                else:
+                    self._fold = TallyFold()  # where rounds stand is for the other one to tell
+                    await _pause(stopping, IDLE_WAIT_S)
             except Exception as error:
                 if is_infrastructure(error):
                     log.warning("consumer_paused", queue=QUEUE, error=repr(error))
@@ -66,7 +67,7 @@ class StreamWriter:
 
     async def _consume(self, inlet: Inlet, stopping: asyncio.Event) -> None:
         held: list[Delivery] = []  # what they say of the tally is not out yet
-        while not stopping.is_set():
+        while not stopping.is_set() and await self._store.hold():
             wait_s = self._tally_interval_s if self._fold.pending else IDLE_WAIT_S
             received = await inlet.receive(BATCH_MAX, min(wait_s, IDLE_WAIT_S))
             held += await self._take_in(inlet, received)
@@ -80,14 +81,13 @@ class StreamWriter:
             try:
                 event = from_message(delivery.message)
                 require_sender(event, delivery.sender)
-                drafts = [] if event.id in self._seen else self._understand(event)
+                drafts = self._understand(event)
             except (NotAnEventError, ValueError) as error:
                 CONSUMED.labels(QUEUE, "dead_lettered").inc()
                 log.exception("event_dead_lettered", queue=QUEUE, event_id=str(delivery.message.id))
                 await inlet.dead_letter(delivery, repr(error)[:500])
                 continue
-            await self._store.append(drafts)
-            self._remember(event.id)
+            await self._store.append(drafts, event.id)
             understood.append(delivery)
         return understood
 
@@ -106,17 +106,13 @@ class StreamWriter:
         if self._fold.pending:
             if now_s - self._told_s < self._tally_interval_s:
                 return held
-            await self._store.append([draft(TALLY, None, tally) for tally in self._fold.take()])
+            await self._store.append([draft(TALLY, None, tally) for tally in self._fold.tallies()])
+            self._fold.told()
             self._told_s = now_s
         if held:
             await inlet.ack(held)
             CONSUMED.labels(QUEUE, "done").inc(len(held))
         return []
-
-    def _remember(self, event_id: UUID) -> None:
-        self._seen[event_id] = None
-        if len(self._seen) > REMEMBERED_MAX:
-            self._seen.popitem(last=False)
 
 
 async def _pause(stopping: asyncio.Event, seconds: float) -> None:

@@ -1,0 +1,27 @@
+"""Clients of Redis."""
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from memepool_gateway.settings import RedisSettings
+
+
+def redis_client(settings: RedisSettings, *, answer_timeout_s: float | None = None) -> Redis:
+    """A client with a pool of its own; close it with `aclose`.
+
+    It tries once: whoever uses it knows what to do without Redis. A kept connection that has died
+    meanwhile is noticed before it is used.
+
+    Args:
+        settings: where, and how long to wait.
+        answer_timeout_s: instead of the settings', for commands that wait by themselves.
+    """
+    return Redis.from_url(
+        settings.url.get_secret_value(),
+        socket_connect_timeout=settings.timeout_s,
+        socket_timeout=answer_timeout_s or settings.timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=settings.connections_max,
+        client_name="memepool-gateway",
+    )
