@@ -43,8 +43,15 @@ NETWORK = "regtest"
 CHAIN_RATE_PER_S = 50.0
 CHAIN_POLL_INTERVAL_S = 0.25
 DEPOSIT_SCAN_INTERVAL_S = 1.0
+AITUBO_POLL_INTERVAL_S = 0.5
 MINIMUM_ROUND_AGE_S = 2.0
 TELEMETRY = TelemetrySettings(log_level="WARNING", log_json=False)
+RATES = gateway_settings.RateSettings(  # all players call from one address
+    read=gateway_settings.Rate(per_address=1_000_000, per_user=100_000),
+    write=gateway_settings.Rate(per_address=1_000_000, per_user=100_000),
+    sign_in=gateway_settings.Rate(per_address=10_000),
+    upload=gateway_settings.Rate(per_address=10_000, per_user=1_000),
+)
 
 RunWorker = Callable[[Bus, asyncio.Event], Coroutine[Any, Any, None]]
 
@@ -70,6 +77,7 @@ class Surroundings:
     ports: Mapping[str, HttpSettings]
     secrets: Secrets
     chain_url: str
+    aitubo_url: str
     store: Path
 
     @property
@@ -132,6 +140,15 @@ def _content(around: Surroundings) -> Part:
         **around.common("content"),
         store=content_settings.StoreSettings(folder=around.store),
         processor=content_settings.ProcessorSettings(processes=1),
+        aitubo=content_settings.AituboSettings(
+            base_url=around.aitubo_url,
+            api_key=SecretStr(around.secrets.aitubo_key),
+            poll_interval_s=AITUBO_POLL_INTERVAL_S,
+            poll_interval_max_s=1.0,
+            result_origins=(around.aitubo_url,),
+            source_base_url=around.url("gateway"),
+            source_key=SecretStr(around.secrets.source_key),
+        ),
     )
     return _part("content", around, memepool_content, settings)
 
@@ -173,6 +190,7 @@ def _gateway(around: Surroundings) -> Part:
         upstreams=gateway_settings.UpstreamSettings(
             **{service: around.url(service) for service in DATABASES}
         ),
+        rates=RATES,
     )
     probes = Probes()
     stream = MemoryStream(settings.stream)
