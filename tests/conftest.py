@@ -116,15 +116,20 @@ class World:
 
     async def adds_up(self) -> None:
         """The ledger is balanced, and coins on chain cover exactly what it owes and owns."""
-        database = Database.connect(self.system.databases["payments"])
-        async with WhatsOnChain(f"{self.system.chain_url}/v1/bsv", rate_per_s=50) as source:
-            reserves = await self.get("/payments/reserves")
-            checks = [
-                *await check_ledger(database),
-                await check_coins(database, source, reserves),
-            ]
-        await database.close()
-        assert [check for check in checks if not check.holds] == []
+        reserves = await self.get("/payments/reserves")
+        await adds_up(self.system.databases["payments"], self.system.chain_url, reserves)
+
+
+async def adds_up(payments: DatabaseSettings, chain_url: str, reserves: dict[str, Any]) -> None:
+    """Payments' ledger is balanced, and coins on chain cover exactly what it owes and owns."""
+    database = Database.connect(payments)
+    async with WhatsOnChain(f"{chain_url}/v1/bsv", rate_per_s=50) as source:
+        checks = [
+            *await check_ledger(database),
+            await check_coins(database, source, reserves),
+        ]
+    await database.close()
+    assert [check for check in checks if not check.holds] == []
 
 
 @pytest.fixture(scope="module", params=["once", "twice-and-late"])
