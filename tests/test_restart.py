@@ -22,7 +22,7 @@ from memepool_sandbox.players import memes
 from memepool_sandbox.players.http import Api
 from memepool_sandbox.players.player import Player, eventually
 from tests.conftest import adds_up
-from tests.launched import Launched
+from tests.launched import START_TIMEOUT_S, Launched
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 DEPOSIT_SATS = 500_000
@@ -272,15 +272,19 @@ async def test_what_is_taken_is_said_in_one_line(house: House) -> None:
         "in use": house.launched.command(),
         "in use by another running instance": elsewhere.command(),
     }
-    for words, command in refused.items():
+
+    async def started(command: list[str]) -> tuple[int | None, str]:
         process = await asyncio.create_subprocess_exec(
             *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-        _, said = await asyncio.wait_for(process.communicate(), 30)
-        assert process.returncode == 2
-        assert said.decode().count("\n") == 1
-        assert said.startswith(b"memepool: ")
-        assert words in said.decode()
+        _, said = await asyncio.wait_for(process.communicate(), START_TIMEOUT_S)
+        return process.returncode, said.decode()
+
+    outcomes = await asyncio.gather(*(started(command) for command in refused.values()))
+    for words, (code, said) in zip(refused, outcomes, strict=True):
+        assert (code, said.count("\n")) == (2, 1), said
+        assert said.startswith("memepool: ")
+        assert words in said
     assert await house.get("/rounds/current")
 
 
@@ -314,7 +318,7 @@ async def test_ctrl_c_drains_says_so_and_leaves_nothing_behind(
         sys.stderr.write(f"\n[starts: {starts} s; {resident_bytes >> 20} MiB resident]\n")
 
 
-def test_the_folder_is_closed_to_others(house: House) -> None:
+async def test_the_folder_is_closed_to_others(house: House) -> None:
     data: Path = house.launched.options.data
     assert data.stat().st_mode & 0o077 == 0
     assert (data / "secrets.json").stat().st_mode & 0o077 == 0
