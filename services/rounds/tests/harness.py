@@ -142,6 +142,7 @@ class World:
         """The tally's scheduler looks at closing rounds."""
         await look_at_closing_rounds(
             self.database,
+            REGTEST.name,
             now=self.clock.now(),
             timeout_after=timedelta(seconds=30),
             consuming=consuming,

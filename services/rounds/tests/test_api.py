@@ -237,20 +237,6 @@ async def test_what_the_follower_sees(api: Api) -> None:
     assert seen["recentReorganisations"] == []
 
 
-async def test_calls_of_a_later_issue_say_so(api: Api) -> None:
-    meme, _ = await entered(api)
-    answer = await api.post("/rounds/current/vote", {"contentId": meme}, api.issuer.principal())
-    path = f"/rounds/100/proofs/{answer.json()['id']}"
-    assert (await api.get(path)).status_code == 409
-    await hold_all(api)
-    await api.world.block()
-    await api.world.look()
-    for each in (path, "/rounds/100/bundle"):
-        later = await api.get(each)
-        assert (later.status_code, later.json()["code"]) == (501, "not_built_yet")
-    assert (await api.get(f"/rounds/100/proofs/{uuid7()}")).status_code == 404
-
-
 async def test_nobody_votes_for_a_meme_of_their_own(api: Api) -> None:
     meme, creator = await entered(api)
     answer = await api.post("/rounds/current/vote", {"contentId": meme}, creator)
@@ -292,5 +278,5 @@ async def test_the_document_lists_every_call_once(api: Api) -> None:
         *("withdrawSubmission", "placeVote", "listVotes", "getVote"),
     }
     unbuilt = {name for name, each in operations.items() if each.get("x-not-built-yet")}
-    assert unbuilt == {"getBundle", "getProof"}
+    assert unbuilt == set()
     assert all(each["summary"] and each.get("description", "x") for each in operations.values())

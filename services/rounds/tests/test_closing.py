@@ -367,6 +367,7 @@ async def test_looking_at_a_round_that_is_not_closing_does_nothing(world: World)
             await look_at(
                 session,
                 round_id,
+                "regtest",
                 now=world.clock.now(),
                 timeout_after=world.clock.now() - world.clock.now(),
                 consuming=True,

@@ -142,7 +142,8 @@ class Roots(WireModel, extra="forbid"):
 
 
 class RoundClosedData(WireModel, extra="forbid"):
-    """The tally and the whole reward table: pot = stakes + carryIn = fee + rewards + carryOut."""
+    """The tally and the whole reward table: pot = stakes + carryIn = fee + rewards + carryOut.
+    `bundleSha256` is of the bytes of GET /rounds/{id}/bundle."""
 
     round_id: str
     closing_block_height: int
@@ -161,6 +162,7 @@ class RoundClosedData(WireModel, extra="forbid"):
     void: list[UUID]
     withdrawn: list[UUID]
     closed_at: Timestamp
+    bundle_sha256: str | None = None
 
 
 class RoundSettledData(WireModel, extra="forbid"):

@@ -69,6 +69,7 @@ async def run(settings: Settings, bus: Bus, probes: Probes, stopping: asyncio.Ev
         async def tally() -> None:
             await look_at_closing_rounds(
                 database,
+                network.name,
                 now=clock.now(),
                 timeout_after=timedelta(seconds=settings.rounds.closing_timeout_s),
                 consuming=watched.consuming(STAKES_QUEUE),

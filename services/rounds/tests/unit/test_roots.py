@@ -3,11 +3,18 @@
 import hashlib
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from memepool_rounds.domain.rewards import Distribution, Reward
-from memepool_rounds.domain.roots import rewards_root, votes_root
+from memepool_rounds.domain.roots import (
+    CHUNK_VOTES,
+    VoteTree,
+    rewards_root,
+    vote_leaves,
+    votes_root,
+)
 from memepool_rounds.domain.tally import CountedVote
 
 
@@ -21,6 +28,10 @@ def number(value: int) -> bytes:
 
 def text(value: str) -> bytes:
     return number(len(value.encode())) + value.encode()
+
+
+def an_id(n: int) -> str:
+    return str(UUID(int=n))
 
 
 def split_at(size: int) -> int:
@@ -50,16 +61,16 @@ def sum_top_of(leaves: list[tuple[int, bytes]]) -> tuple[int, bytes]:
 @given(st.lists(st.integers(1, 10**15), max_size=70))
 def test_votes_root_is_as_published(amounts: list[int]) -> None:
     votes = [
-        CountedVote(UUID(int=i), UUID(int=i + 1), UUID(int=i + 2), amount, 10 + 3 * i)
+        CountedVote(an_id(i), an_id(i + 1), an_id(i + 2), amount, 10 + 3 * i)
         for i, amount in enumerate(amounts)
     ]
     leaves = [
         sha(
             b"\x00"
             + text("840000")
-            + text(str(vote.id))
-            + text(str(vote.content_id))
-            + text(str(vote.voter_id))
+            + text(vote.id)
+            + text(vote.content_id)
+            + text(vote.voter_id)
             + number(vote.amount)
             + number(vote.sequence)
         )
@@ -95,8 +106,23 @@ def test_rewards_root_is_as_published_and_binds_the_pot(
 
 def test_a_known_root() -> None:
     """Frozen: who verifies rounds with code of their own compares with this."""
-    vote = CountedVote(UUID(int=1), UUID(int=2), UUID(int=3), 1000, 1)
+    vote = CountedVote(an_id(1), an_id(2), an_id(3), 1000, 1)
     assert votes_root("100", []) == hashlib.sha256(b"\x02" + bytes(48)).hexdigest()
-    leaf_text = b"".join(text(t) for t in ("100", str(vote.id), str(UUID(int=3)), str(UUID(int=2))))
+    leaf_text = b"".join(text(t) for t in ("100", vote.id, an_id(3), an_id(2)))
     leaf = sha(b"\x00" + leaf_text + number(1000) + number(1))
     assert votes_root("100", [vote]) == sha(b"\x02" + number(1) + number(1000) + leaf).hex()
+
+
+@pytest.mark.parametrize("count", [1, 2, 1023, 1024, 1025, 2048, 3000, 5 * 1024 + 1])
+def test_chunks_are_inner_nodes_of_the_one_tree(count: int) -> None:
+    votes = [CountedVote(an_id(i), an_id(1), an_id(2), 5, 3 * i) for i in range(1, count + 1)]
+    tree = VoteTree("7")
+    for start in range(0, count, 700):  # pages are not chunks
+        tree.add(votes[start : start + 700])
+    chunks = tree.chunks()
+    assert [each.first_sequence for each in chunks] == [
+        vote.sequence for vote in votes[::CHUNK_VOTES]
+    ]
+    top = top_of(vote_leaves("7", votes))
+    assert tree.root() == sha(b"\x02" + number(count) + number(5 * count) + top).hex()
+    assert top_of([each.digest for each in chunks]) == top

@@ -48,6 +48,24 @@ RoundId = Annotated[int | None, Depends(_round_id)]
 ContentId = Annotated[UUID, Path(alias="contentId")]
 VoteId = Annotated[UUID, Path(alias="voteId")]
 
+LeafText = Annotated[
+    str,
+    Path(
+        alias="voteId",
+        pattern=r"^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|0|[1-9][0-9]{0,5}|fee|carryOut)$",
+        description="A vote's id; or a reward by its position in the results, from 0 on; or"
+        " `fee` or `carryOut`",
+    ),
+]
+
+
+def _leaf(leaf: LeafText) -> UUID | str:
+    return UUID(leaf) if "-" in leaf else leaf
+
+
+Leaf = Annotated[UUID | str, Depends(_leaf)]
+"""A vote by its id, or a line of the reward table."""
+
 
 def _wait_s(
     settings: SettingsDep,

@@ -295,19 +295,6 @@ class Results(WireModel):
         )
 
 
-class Bundle(WireModel):
-    """Everything needed to recompute a round offline."""
-
-    round_id: str
-
-
-class InclusionProof(WireModel):
-    """That a vote is under the published root."""
-
-    round_id: str
-    vote_id: UUID
-
-
 class ReorganisationModel(WireModel):
     """The active branch was left at `forkHeight`; `depth` blocks went stale."""
 

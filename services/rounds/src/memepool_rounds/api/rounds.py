@@ -1,8 +1,11 @@
 """Rounds, their results, and what proves them."""
 
 from collections.abc import Sequence
+from typing import Annotated
+from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Header, Response
+from fastapi.responses import StreamingResponse
 
 from memepool_common.db import Session
 from memepool_common.web.deps import ReadSessionDep
@@ -14,16 +17,16 @@ from memepool_common.web.model import (
     decode_cursor,
     encode_cursor,
 )
-from memepool_common.web.problem import not_built_yet
-from memepool_rounds.api.deps import RoundId, VoteId
-from memepool_rounds.api.models import Bundle, InclusionProof, Results, Round, pot_of
-from memepool_rounds.domain.errors import ResultsNotReady, VoteNotFound
-from memepool_rounds.store import results, rounds, submissions, votes
+from memepool_rounds.api.deps import DatabaseDep, Leaf, RoundId, SettingsDep
+from memepool_rounds.api.models import Results, Round, pot_of
+from memepool_rounds.api.proof_models import Bundle, InclusionProof
+from memepool_rounds.domain.errors import ResultsNotReady
+from memepool_rounds.store import results, rounds, submissions
 from memepool_rounds.store.rounds import StoredRound
+from memepool_rounds.use_cases.proving import inputs_of, prove_reward, prove_vote, write_bundle
 from memepool_rounds.use_cases.rounds import find_round
 
 router = APIRouter(tags=["rounds"])
-_NOT_BUILT = {"x-not-built-yet": True}
 
 
 @router.get("/rounds")
@@ -52,21 +55,40 @@ async def get_results(round_id: RoundId, session: ReadSessionDep) -> Results:
     return Results.of(stored, await _result(session, stored))
 
 
-@router.get("/rounds/{roundId}/bundle", openapi_extra=_NOT_BUILT)
-async def get_bundle(round_id: RoundId, session: ReadSessionDep) -> Bundle:
-    """Everything needed to recompute the round offline."""
-    await _result(session, await find_round(session, round_id))
-    raise not_built_yet("getBundle")
+@router.get(
+    "/rounds/{roundId}/bundle",
+    response_model=Bundle,
+    responses={304: {"description": "You have it: the ETag is the bundle's SHA-256"}},
+)
+async def get_bundle(
+    round_id: RoundId,
+    database: DatabaseDep,
+    settings: SettingsDep,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Everything needed to recompute the round offline, once it is tallied; it never changes."""
+    async with database.read() as session:
+        stored = await find_round(session, round_id)
+        result = await _result(session, stored)
+        inputs = await inputs_of(session, stored, settings.chain.network)
+    etag = f'"{result.bundle_sha256}"'
+    headers = {"ETag": etag, "Cache-Control": "public, max-age=31536000, immutable"}
+    if if_none_match is not None and (etag in if_none_match or if_none_match.strip() == "*"):
+        return Response(status_code=304, headers=headers)
+    parts = write_bundle(database, inputs, result)
+    return StreamingResponse(parts, headers=headers, media_type="application/json")
 
 
-@router.get("/rounds/{roundId}/proofs/{voteId}", openapi_extra=_NOT_BUILT)
-async def get_proof(round_id: RoundId, vote_id: VoteId, session: ReadSessionDep) -> InclusionProof:
-    """That a vote is included under the round's published root."""
+@router.get("/rounds/{roundId}/proofs/{voteId}")
+async def get_proof(round_id: RoundId, leaf: Leaf, session: ReadSessionDep) -> InclusionProof:
+    """That a vote, or a reward, is included under the round's published root."""
     stored = await find_round(session, round_id)
-    await _result(session, stored)
-    if await votes.one(session, stored.id, vote_id) is None:
-        raise VoteNotFound(f"There is no vote {vote_id} in round {stored.id}.")
-    raise not_built_yet("getProof")
+    result = await _result(session, stored)
+    if isinstance(leaf, UUID):
+        proof = await prove_vote(session, result, leaf)
+    else:
+        proof = prove_reward(result, leaf)
+    return InclusionProof.of(stored.id, proof)
 
 
 async def _views(session: Session, stored: Sequence[StoredRound]) -> list[Round]:

@@ -7,6 +7,7 @@ RoundsError
 │   ├── MemeNotInRound           meme_not_in_round
 │   ├── SubmissionNotFound       submission_not_found
 │   ├── VoteNotFound             vote_not_found
+│   ├── RewardNotFound           reward_not_found
 │   └── NotKnownYet              not_known_yet      (ask again in a moment)
 ├── Conflict                 409
 │   ├── RoundNotOpen             round_not_open
@@ -82,6 +83,10 @@ class SubmissionNotFound(Missing):
 
 class VoteNotFound(Missing):
     code = "vote_not_found"
+
+
+class RewardNotFound(Missing):
+    code = "reward_not_found"
 
 
 class NotKnownYet(Missing):

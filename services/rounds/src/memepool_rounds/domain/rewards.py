@@ -61,7 +61,7 @@ def _lines(policy: Policy, tally: Tally, pot: int) -> Iterator[Reward]:
         present = tally.backers[tier.first - 1 : tier.last]
         shared = _equally(_bucket(pot, tier.bp), len(present))
         for backer, share in zip(present, shared, strict=True):
-            yield Reward(backer, share, f"backers:{tier.first}-{tier.last}")
+            yield Reward(UUID(backer), share, f"backers:{tier.first}-{tier.last}")
 
 
 def _bucket(pot: int, share_bp: int) -> int:

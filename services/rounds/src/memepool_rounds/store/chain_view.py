@@ -82,3 +82,21 @@ async def recent_reorganisations(session: Session, limit: int) -> list[Reorganis
         " order by seq desc limit :limit"
     )
     return [Reorganisation(*row) for row in await session.execute(query, {"limit": limit})]
+
+
+async def header_bytes(session: Session, block_hash: str) -> bytes:
+    """The 80 bytes of a header that is stored."""
+    query = text("select raw from chain_header where hash = :hash")
+    return bytes((await session.execute(query, {"hash": block_hash})).scalar_one())
+
+
+async def line_of(session: Session, block_hash: str, *, down_to: int) -> list[bytes]:
+    """The headers from a height up to a block, by their links: on whatever branch it is."""
+    query = text(
+        "with recursive line as (select prev_hash, height, raw from chain_header where hash = :hash"
+        " union all select h.prev_hash, h.height, h.raw from line l"
+        " join chain_header h on h.hash = l.prev_hash where l.height > :down_to)"
+        " select raw from line order by height"
+    )
+    found = await session.execute(query, {"hash": block_hash, "down_to": down_to})
+    return [bytes(raw) for raw in found.scalars()]

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from sqlalchemy import text
 
 from memepool_common.db import Session
+from memepool_rounds.domain.bundle import Inputs
 from memepool_rounds.domain.outcome import Outcome
-from memepool_rounds.domain.rewards import Reward
-from memepool_rounds.domain.roots import Roots
+from memepool_rounds.domain.rewards import Distribution, Reward
+from memepool_rounds.domain.roots import Chunk, Roots
 from memepool_rounds.domain.tally import Ranked
 
 
@@ -36,6 +37,12 @@ class StoredResult:
     carry_sources: tuple[CarryTaken, ...]
     ranking: tuple[Ranked, ...]
     rewards: tuple[Reward, ...]
+    bundle_sha256: str
+
+    @property
+    def distribution(self) -> Distribution:
+        """What became of the pot."""
+        return Distribution(self.pot, self.fee, self.carry_out, self.rewards)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,29 +57,31 @@ class Summary:
 
 async def insert(
     session: Session,
-    round_id: int,
-    carry_in: int,
+    inputs: Inputs,
     outcome: Outcome,
 ) -> None:
     """Store a round's result, once and for all."""
+    round_id = inputs.round_id
     tally, distribution, roots = outcome.tally, outcome.distribution, outcome.roots
     await session.execute(
         text(
             "insert into result (round_id, counted_votes, stakes, carry_in, pot, fee, rewards,"
-            " carry_out, votes_root, rewards_root) values (:round, :counted_votes, :stakes,"
-            " :carry_in, :pot, :fee, :rewards, :carry_out, :votes_root, :rewards_root)"
+            " carry_out, votes_root, rewards_root, bundle_sha256) values (:round, :counted_votes,"
+            " :stakes, :carry_in, :pot, :fee, :rewards, :carry_out, :votes_root, :rewards_root,"
+            " :bundle_sha256)"
         ),
         {
             "round": round_id,
             "counted_votes": tally.counted_votes,
             "stakes": tally.stakes,
-            "carry_in": carry_in,
+            "carry_in": inputs.carry_in,
             "pot": distribution.pot,
             "fee": distribution.fee,
             "rewards": sum(line.amount for line in distribution.rewards),
             "carry_out": distribution.carry_out,
             "votes_root": roots.votes,
             "rewards_root": roots.rewards,
+            "bundle_sha256": outcome.bundle_sha256,
         },
     )
     await session.execute(
@@ -104,6 +113,19 @@ async def insert(
             "reasons": [line.reason for line in distribution.rewards],
         },
     )
+    await session.execute(
+        text(
+            "insert into vote_chunk (round_id, position, first_sequence, digest)"
+            " select :round, n.position - 1, n.first_sequence, n.digest"
+            " from unnest(cast(:sequences as bigint[]), cast(:digests as bytea[]))"
+            " with ordinality as n (first_sequence, digest, position)"
+        ),
+        {
+            "round": round_id,
+            "sequences": [chunk.first_sequence for chunk in outcome.chunks],
+            "digests": [chunk.digest for chunk in outcome.chunks],
+        },
+    )
 
 
 async def of_round(session: Session, round_id: int) -> StoredResult | None:
@@ -125,9 +147,7 @@ async def of_round(session: Session, round_id: int) -> StoredResult | None:
         text("select recipient, amount, reason from reward where round_id = :round order by line"),
         values,
     )
-    sources = await session.execute(
-        text("select round_id, amount from carry where taken_by = :round order by round_id"), values
-    )
+    sources = await carry_sources(session, round_id)
     return StoredResult(
         round_id=round_id,
         counted_votes=row.counted_votes,
@@ -138,10 +158,20 @@ async def of_round(session: Session, round_id: int) -> StoredResult | None:
         rewards_total=row.rewards,
         carry_out=row.carry_out,
         roots=Roots(row.votes_root, row.rewards_root),
-        carry_sources=tuple(CarryTaken(*each) for each in sources),
+        carry_sources=tuple(sources),
         ranking=tuple(Ranked(*each) for each in ranking),
         rewards=tuple(Reward(*each) for each in rewards),
+        bundle_sha256=row.bundle_sha256,
     )
+
+
+async def chunks(session: Session, round_id: int) -> list[Chunk]:
+    """The nodes of the tree over a tallied round's votes, one per chunk of votes."""
+    query = text(
+        "select first_sequence, digest from vote_chunk where round_id = :round order by position"
+    )
+    found = await session.execute(query, {"round": round_id})
+    return [Chunk(sequence, bytes(digest)) for sequence, digest in found]
 
 
 async def summaries(session: Session, round_ids: Sequence[int]) -> dict[int, Summary]:
@@ -153,13 +183,15 @@ async def summaries(session: Session, round_ids: Sequence[int]) -> dict[int, Sum
     return {round_id: Summary(*sums) for round_id, *sums in found}
 
 
-async def take_carry(session: Session, round_id: int) -> list[CarryTaken]:
+async def take_carry(session: Session, round_id: int) -> None:
     """Take all free carry into a round; each can be taken once."""
-    query = text(
-        "with taken as (update carry set taken_by = :round"
-        "  where taken_by is null and round_id <> :round returning round_id, amount)"
-        " select * from taken order by round_id"
-    )
+    query = text("update carry set taken_by = :round where taken_by is null and round_id <> :round")
+    await session.execute(query, {"round": round_id})
+
+
+async def carry_sources(session: Session, round_id: int) -> list[CarryTaken]:
+    """What a round has taken."""
+    query = text("select round_id, amount from carry where taken_by = :round order by round_id")
     return [CarryTaken(*row) for row in await session.execute(query, {"round": round_id})]
 
 

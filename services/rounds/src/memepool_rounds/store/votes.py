@@ -220,10 +220,20 @@ async def reject_for_meme(session: Session, round_id: int, content_id: UUID, rea
     return (await session.execute(query, values)).rowcount
 
 
-async def counted_of(session: Session, round_id: int) -> list[CountedVote]:
-    """The counted votes of a round, by sequence."""
+async def counted_page(
+    session: Session, round_id: int, *, after: int, limit: int
+) -> list[CountedVote]:
+    """Counted votes of a round behind a sequence, by sequence; a million fit no memory."""
     query = text(
-        "select id, voter_id, content_id, amount, sequence from vote"
-        " where round_id = :round and state = 'counted' order by sequence"
+        "select id::text, voter_id::text, content_id::text, amount, sequence from vote"
+        " where round_id = :round and state = 'counted' and sequence > :after"
+        " order by sequence limit :limit"
     )
-    return [CountedVote(*row) for row in await session.execute(query, {"round": round_id})]
+    values = {"round": round_id, "after": after, "limit": limit}
+    return [CountedVote(*row) for row in await session.execute(query, values)]
+
+
+async def any_counted(session: Session, round_id: int) -> bool:
+    """Whether a vote of the round counts."""
+    query = text("select exists (select from vote where round_id = :round and state = 'counted')")
+    return bool((await session.execute(query, {"round": round_id})).scalar_one())

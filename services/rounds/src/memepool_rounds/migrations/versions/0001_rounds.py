@@ -129,6 +129,7 @@ TABLES = (
           carry_out bigint not null check (carry_out >= 0),
           votes_root text not null,
           rewards_root text not null,
+          bundle_sha256 text not null,
           check (pot = fee + rewards + carry_out),
           check (counted_votes > 0 or pot = 0)
         )
@@ -161,6 +162,20 @@ TABLES = (
           amount bigint not null check (amount > 0),
           reason text not null,
           primary key (round_id, line)
+        )
+        """,
+    ),
+    (
+        # Inner nodes of the tree over a round's votes: proofs need not read a million of them.
+        "vote_chunk",
+        "select, insert",
+        """
+        create table vote_chunk (
+          round_id bigint not null references result,
+          position integer not null,
+          first_sequence bigint not null,
+          digest bytea not null check (length(digest) = 32),
+          primary key (round_id, position)
         )
         """,
     ),
