@@ -31,67 +31,81 @@ def free_port() -> int:
         return port
 
 
-@pytest.fixture
-def database_settings(
-    database_settings_for: Callable[..., DatabaseSettings],
-) -> DatabaseSettings:
-    return database_settings_for("auth")
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def admin_wallet() -> Wallet:
     """The wallet that the settings make the first admin."""
     return Wallet()
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
+def database_settings(
+    database_settings_for: Callable[..., DatabaseSettings],
+) -> DatabaseSettings:
+    """A database of the test's own."""
+    return database_settings_for("auth")
+
+
+@contextlib.asynccontextmanager
+async def running(database: DatabaseSettings, sign_in: dict[str, Any]) -> AsyncIterator[Replica]:
+    """One replica on this database; `sign_in` changes the sign-in settings."""
+    internal_port = free_port()
+    internal_url = f"http://127.0.0.1:{internal_port}"
+    settings = Settings(
+        database=database,
+        authn=AuthnSettings(internal_url=internal_url),
+        sign_in=SignInSettings.model_validate(
+            {"domain": "memepool.test", "network": "regtest", **sign_in}
+        ),
+        keys=KeySettings(encryption_key=SecretStr(ENCRYPTION_KEY)),
+    )
+    probes = Probes()
+    public, inner = create_apps(settings, probes)
+    async with (
+        serving(inner, "127.0.0.1", internal_port),
+        serving(public, "127.0.0.1", 0) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as http,
+        httpx.AsyncClient(base_url=internal_url, timeout=10) as internal,
+    ):
+
+        async def ready() -> bool:
+            return (await internal.get("/readyz")).status_code == 200
+
+        await until(ready)
+        yield Replica(http, internal, settings)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def start(database_settings: DatabaseSettings, admin_wallet: Wallet) -> AsyncIterator[Start]:
-    """`await start()`: another replica on the same database; keywords change sign-in settings."""
+    """`await start()`: another replica on the test's own database."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def start_replica(**sign_in: Any) -> Replica:
-            internal_port = free_port()
-            internal_url = f"http://127.0.0.1:{internal_port}"
-            given = {
-                "domain": "memepool.test",
-                "network": "regtest",
-                "first_admin": admin_wallet.address,
-            }
-            settings = Settings(
-                database=database_settings,
-                authn=AuthnSettings(internal_url=internal_url),
-                sign_in=SignInSettings.model_validate(given | sign_in),
-                keys=KeySettings(encryption_key=SecretStr(ENCRYPTION_KEY)),
-            )
-            probes = Probes()
-            public, inner = create_apps(settings, probes)
-            await stack.enter_async_context(serving(inner, "127.0.0.1", internal_port))
-            port = await stack.enter_async_context(serving(public, "127.0.0.1", 0))
-            http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10)
-            internal = httpx.AsyncClient(base_url=internal_url, timeout=10)
-            await stack.enter_async_context(http)
-            await stack.enter_async_context(internal)
-
-            async def ready() -> bool:
-                return (await internal.get("/readyz")).status_code == 200
-
-            await until(ready)
-            return Replica(http, internal, settings)
+            given = {"first_admin": admin_wallet.address, **sign_in}
+            return await stack.enter_async_context(running(database_settings, given))
 
         yield start_replica
 
 
-@pytest_asyncio.fixture
-async def auth(start: Start) -> Replica:
-    """One replica."""
-    return await start()
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def auth(_databases: Any, admin_wallet: Wallet) -> AsyncIterator[Replica]:
+    """One replica for all tests of a module, each with wallets of its own."""
+    many = {"network_failures_free": 10_000, "challenges_per_network_max": 10_000}
+    database = _databases.make("auth", "memepool_auth")
+    async with running(database, {"first_admin": admin_wallet.address, **many}) as replica:
+        yield replica
 
 
-@pytest_asyncio.fixture
-async def as_owner(database_settings: DatabaseSettings) -> AsyncIterator[Owner]:
-    """`await as_owner(sql, **given)`: one statement as the database's owner; its rows if any."""
-    assert database_settings.owner_url is not None
-    engine = create_async_engine(database_settings.owner_url.get_secret_value())
+@pytest_asyncio.fixture(loop_scope="module")
+async def as_owner(request: pytest.FixtureRequest) -> AsyncIterator[Owner]:
+    """`await as_owner(sql, **given)`: one statement as the database's owner; its rows if any.
+
+    The database is the test's own where it has one, else the module's.
+    """
+    own = "database_settings" in request.fixturenames
+    name = "database_settings" if own else "auth"
+    found = request.getfixturevalue(name)
+    database = found if own else found.settings.database
+    engine = create_async_engine(database.owner_url.get_secret_value())
 
     async def execute(statement: str, **given: Any) -> Any:
         async with engine.begin() as connection:

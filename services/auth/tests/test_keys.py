@@ -2,35 +2,28 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import jwt
 import pytest
+from sqlalchemy import text
 
-from memepool_auth.adapters.sealing import SealError, seal, unseal
+from memepool_auth.adapters.sealing import SealError
+from memepool_auth.commands import rotate_keys
 from memepool_auth.store import keys as store
-from memepool_auth.use_cases.keys import KeyRing, ensure_signing_key, rotate
+from memepool_auth.use_cases.keys import KeyRing, ensure_signing_key, rotate, rotate_if_due
 from memepool_common.db import Database
-from services.auth.tests.harness import Owner, Replica, SignedIn
+from memepool_common.testing import until
+from services.auth.tests.harness import Owner, Replica, SignedIn, Start
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 KEY, OTHER_KEY = bytes(range(32)), bytes(32)
+JWKS = "/.well-known/jwks.json"
 Databases = Callable[..., Awaitable[Database]]
 
 
-def test_a_sealed_key_opens_with_its_key_and_id_only() -> None:
-    sealed = seal(b"secret", KEY, "kid-1")
-    assert unseal(sealed, KEY, "kid-1") == b"secret"
-    assert b"secret" not in sealed
-    assert sealed != seal(b"secret", KEY, "kid-1")
-    changed = sealed[:-1] + bytes([sealed[-1] ^ 1])
-    for box, key, kid in (
-        (sealed, OTHER_KEY, "kid-1"),
-        (sealed, KEY, "x"),
-        (changed, KEY, "kid-1"),
-    ):
-        with pytest.raises(SealError):
-            unseal(box, key, kid)
-
-
+@pytest.mark.asyncio(loop_scope="function")
 async def test_of_processes_that_start_at_once_one_makes_the_key(database_for: Databases) -> None:
     database = await database_for("auth")
 
@@ -43,6 +36,7 @@ async def test_of_processes_that_start_at_once_one_makes_the_key(database_for: D
         assert len(await store.published(session)) == 1
 
 
+@pytest.mark.asyncio(loop_scope="function")
 async def test_another_encryption_key_is_noticed_at_start(database_for: Databases) -> None:
     database = await database_for("auth")
     async with database.transaction() as session:
@@ -52,14 +46,50 @@ async def test_another_encryption_key_is_noticed_at_start(database_for: Database
             await ensure_signing_key(session, OTHER_KEY)
 
 
+@pytest.mark.asyncio(loop_scope="function")
+async def test_the_schedule_rotates_once_when_a_key_is_old(database_for: Databases) -> None:
+    database = await database_for("auth")
+    month = timedelta(days=30)
+
+    async def check() -> str | None:
+        async with database.transaction() as session:
+            return await rotate_if_due(session, KEY, month)
+
+    async with database.transaction() as session:
+        await ensure_signing_key(session, KEY)
+    assert await check() is None
+    async with database.transaction() as session:
+        await session.execute(text("update signing_key set signs_from = now() - interval '31 d'"))
+    rotated = await asyncio.gather(*(check() for _ in range(4)))
+    (kid,) = filter(None, rotated)
+    async with database.read() as session:
+        assert [key.kid for key in await store.published(session)][1:] == [kid]
+        logged = text("select action, subject, details->>'trigger' from audit_log")
+        assert (await session.execute(logged)).all() == [
+            ("auth.signing_key.rotated", kid, "schedule")
+        ]
+
+
+async def test_the_command_rotates(auth: Replica) -> None:
+    before = {key["kid"] for key in (await auth.http.get(JWKS)).json()["keys"]}
+    line = await rotate_keys(auth.settings)
+    assert "signs in 30 s" in line
+
+    async def published() -> bool:
+        keys = (await auth.http.get(JWKS)).json()["keys"]
+        return before < {key["kid"] for key in keys} and keys[-1]["kid"] in line
+
+    await until(published)
+
+
 async def test_the_published_keys_check_the_tokens(auth: Replica) -> None:
     client = await auth.sign_in()
-    answer = await auth.http.get("/.well-known/jwks.json")
-    (jwk,) = answer.json()["keys"]
+    answer = await auth.http.get(JWKS)
+    token = client.answer["accessToken"]
+    kid = jwt.get_unverified_header(token)["kid"]
+    (jwk,) = (key for key in answer.json()["keys"] if key["kid"] == kid)
     assert set(jwk) == {"kty", "crv", "x", "y", "kid", "alg", "use"}
     authn = auth.settings.authn
-    token = client.answer["accessToken"]
-    assert jwt.get_unverified_header(token)["kid"] == jwk["kid"]
     claims = jwt.decode(
         token, jwt.PyJWK(jwk).key, ["ES256"], audience=authn.audience, issuer=authn.issuer
     )
@@ -68,12 +98,13 @@ async def test_the_published_keys_check_the_tokens(auth: Replica) -> None:
 
 
 async def test_a_key_is_published_before_it_signs_and_after_it_has(
-    auth: Replica, as_owner: Owner
+    start: Start, as_owner: Owner
 ) -> None:
+    auth = await start()
     client = await auth.sign_in()
     database = Database.connect(auth.settings.database)
     async with database.transaction() as session:
-        await rotate(session, KEY)
+        await rotate(session, KEY, trigger="command")
     ring = KeyRing(database, KEY)
     old, new = await ring.published()
     assert (await ring.signing()).kid == old.kid

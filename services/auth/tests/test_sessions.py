@@ -2,14 +2,19 @@
 
 import asyncio
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import jwt
+import pytest
 
+from memepool_auth.store import users
 from memepool_common.authstate import AuthState
+from memepool_common.db import Database
 from memepool_common.tokens import TokenVerifier
 from services.auth.tests.harness import Owner, Replica, SignedIn, Start, Wallet, assert_problem
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SESSION, VERIFY = "/auth/session", "/auth/verify"
 
@@ -90,12 +95,6 @@ async def test_a_session_needs_exactly_one_credential(auth: Replica) -> None:
     assert_problem(await open_with(auth, grant="a", cookie="yes"), 422, "invalid_request")
 
 
-async def test_a_cookie_is_not_built_and_costs_no_grant(auth: Replica) -> None:
-    ticket = await grant(auth)
-    assert_problem(await open_with(auth, grant=ticket, cookie=True), 501, "not_built_yet")
-    assert (await open_with(auth, grant=ticket)).status_code == 201
-
-
 async def test_refresh_rotates_and_keeps_the_session(auth: Replica) -> None:
     client = await auth.sign_in()
     answer = await open_with(auth, refreshToken=client.answer["refreshToken"])
@@ -107,30 +106,63 @@ async def test_refresh_rotates_and_keeps_the_session(auth: Replica) -> None:
     assert_problem(await open_with(auth, refreshToken="x"), 401, "refresh_token_unknown")
 
 
-async def test_a_reused_refresh_token_ends_its_family(auth: Replica) -> None:
+async def refresh(auth: Replica, token: str) -> httpx.Response:
+    return await open_with(auth, refreshToken=token)
+
+
+async def age_used_tokens(as_owner: Owner) -> None:
+    """Let the grace for tokens that have been used run out."""
+    await as_owner("update refresh_token set used_at = used_at - interval '6 s'")
+
+
+async def test_a_lost_answer_can_be_asked_for_again_for_a_moment(
+    auth: Replica, as_owner: Owner
+) -> None:
     client = await auth.sign_in()
     first = client.answer["refreshToken"]
-    renewed = (await open_with(auth, refreshToken=first)).json()
-    assert_problem(await open_with(auth, refreshToken=first), 401, "refresh_token_reused")
-    newest = await open_with(auth, refreshToken=renewed["refreshToken"])
+    second = (await refresh(auth, first)).json()["refreshToken"]
+    again = await refresh(auth, first)
+    assert (again.status_code, again.json()["refreshToken"]) == (201, second)
+    assert (await auth.me(SignedIn(client.wallet, again.json()))).status_code == 200
+    # It was the same successor, which is good once: there is never a second line of tokens.
+    third = (await refresh(auth, second)).json()["refreshToken"]
+    assert_problem(await refresh(auth, first), 401, "refresh_token_reused")
+    assert_problem(await refresh(auth, third), 401, "session_ended")
+
+
+async def test_only_the_token_before_the_newest_has_grace(auth: Replica) -> None:
+    client = await auth.sign_in()
+    tokens = [client.answer["refreshToken"]]
+    for _ in range(2):
+        tokens.append((await refresh(auth, tokens[-1])).json()["refreshToken"])
+    assert (await refresh(auth, tokens[1])).json()["refreshToken"] == tokens[2]
+    assert_problem(await refresh(auth, tokens[0]), 401, "refresh_token_reused")
+    assert_problem(await refresh(auth, tokens[2]), 401, "session_ended")
+
+
+async def test_a_refresh_token_reused_later_ends_its_family(auth: Replica, as_owner: Owner) -> None:
+    client = await auth.sign_in()
+    first = client.answer["refreshToken"]
+    renewed = (await refresh(auth, first)).json()
+    await age_used_tokens(as_owner)
+    assert_problem(await refresh(auth, first), 401, "refresh_token_reused")
+    newest = await refresh(auth, renewed["refreshToken"])
     assert_problem(newest, 401, "session_ended")
     await auth.until_refused(SignedIn(client.wallet, renewed))
 
 
-async def test_one_refresh_token_serves_one_of_many_attempts(start: Start) -> None:
+async def test_tabs_that_refresh_at_once_go_on_with_one_token(
+    start: Start, as_owner: Owner
+) -> None:
     replicas = [await start(), await start()]
     client = await replicas[0].sign_in()
     token = client.answer["refreshToken"]
-    answers = await asyncio.gather(
-        *(open_with(replicas[i % 2], refreshToken=token) for i in range(8))
-    )
-    granted = [answer for answer in answers if answer.status_code == 201]
-    codes = {answer.json()["code"] for answer in answers if answer.status_code == 401}
-    assert (len(granted), len(answers) - len(granted)) == (1, 7)
-    assert codes <= {"refresh_token_reused", "session_ended"}
-    # Whoever won may be the thief: the winner's tokens are void too.
-    again = await open_with(replicas[0], refreshToken=granted[0].json()["refreshToken"])
-    assert_problem(again, 401, "session_ended")
+    answers = await asyncio.gather(*(refresh(replicas[i % 2], token) for i in range(8)))
+    assert {answer.status_code for answer in answers} == {201}
+    (successor,) = {answer.json()["refreshToken"] for answer in answers}
+    assert (await refresh(replicas[0], successor)).status_code == 201
+    dump = str(await as_owner("select r::text from refresh_token r"))
+    assert successor not in dump
 
 
 async def test_an_expired_session_cannot_be_refreshed(auth: Replica, as_owner: Owner) -> None:
@@ -183,6 +215,10 @@ async def test_sessions_are_listed_and_ended_one_by_one(auth: Replica) -> None:
     await auth.until_refused(clients[2])
     assert (await auth.me(clients[0])).status_code == 200
 
+    everything = await auth.http.delete("/auth/sessions?includeCurrent=true", headers=mine)
+    assert everything.status_code == 204
+    await auth.until_refused(clients[0])
+
 
 async def test_somebody_elses_session_is_not_there(auth: Replica) -> None:
     client, other = await auth.sign_in(), await auth.sign_in()
@@ -233,7 +269,8 @@ async def test_calls_of_the_signed_in_need_a_good_token(auth: Replica) -> None:
             assert_problem(answer, 401, "token_invalid")
 
 
-async def test_the_oldest_session_makes_room_for_the_newest(auth: Replica, as_owner: Owner) -> None:
+async def test_the_oldest_session_makes_room_for_the_newest(start: Start, as_owner: Owner) -> None:
+    auth = await start()
     wallet = Wallet()
     client = await auth.sign_in(wallet)
     await as_owner(
@@ -246,6 +283,19 @@ async def test_the_oldest_session_makes_room_for_the_newest(auth: Replica, as_ow
         "select end_reason from session where id = cast(:id as uuid)", id=client.session_id
     )
     assert row.end_reason == "too_many_sessions"
+
+
+async def test_who_starts_later_refuses_what_ended_before(start: Start) -> None:
+    first = await start()
+    client, suspended = await first.sign_in(), await first.sign_in()
+    await first.http.delete(SESSION, headers=client.headers)
+    database = Database.connect(first.settings.database)
+    async with database.transaction() as session:
+        await users.revoke_tokens(session, UUID(suspended.user_id))
+    await database.close()
+    later = await start()  # returns once it is ready: from its first request on
+    for ended in (client, suspended):
+        assert_problem(await later.me(ended), 401, "session_ended")
 
 
 async def test_the_snapshot_is_what_every_process_reads(auth: Replica, as_owner: Owner) -> None:
@@ -284,7 +334,8 @@ async def test_two_replicas_give_the_same_snapshot(start: Start) -> None:
     assert answers[0].headers["ETag"] == answers[1].headers["ETag"]
 
 
-async def test_ends_are_announced_and_written_down(auth: Replica, as_owner: Owner) -> None:
+async def test_ends_are_announced_and_written_down(start: Start, as_owner: Owner) -> None:
+    auth = await start()
     client = await auth.sign_in()
     await auth.http.delete(SESSION, headers=client.headers)
     events = await as_owner("select event_type, audience from outbox order by seq")
@@ -303,8 +354,9 @@ async def test_ends_are_announced_and_written_down(auth: Replica, as_owner: Owne
 
 
 async def test_a_commit_that_fails_is_a_500_and_changes_nothing(
-    auth: Replica, as_owner: Owner
+    start: Start, as_owner: Owner
 ) -> None:
+    auth = await start()
     ticket = await grant(auth)
     await as_owner(
         "create function fail() returns trigger language plpgsql as"

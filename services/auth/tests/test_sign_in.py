@@ -6,11 +6,14 @@ import json
 from typing import Any
 
 import httpx
+import pytest
 
 from memepool_chain.address import encode_p2pkh
 from memepool_chain.keys import uncompressed
 from memepool_chain.network import MAIN
 from services.auth.tests.harness import Owner, Replica, Start, Wallet, assert_problem
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CHALLENGE, VERIFY = "/auth/challenge", "/auth/verify"
 
@@ -133,9 +136,10 @@ async def test_a_malformed_public_key_costs_no_nonce(auth: Replica) -> None:
 
 async def test_another_scheme_is_refused_naming_what_is_accepted(auth: Replica) -> None:
     proof = await auth.prove(Wallet())
-    for scheme in ("brc100", "brc77", "bip322", "BSM", "\u0430"):
+    for scheme in ("bip322", "bip322-simple", "ecdsa", "BSM", "brc-77", "\u0430"):
         bad = await auth.http.post(VERIFY, json=proof | {"scheme": scheme})
-        assert assert_problem(bad, 422, "scheme_not_accepted")["accepted"] == ["bsm"]
+        body = assert_problem(bad, 422, "scheme_not_accepted")
+        assert body["accepted"] == ["bsm", "brc100", "brc77"]
     assert (await auth.http.post(VERIFY, json=proof)).status_code == 200
 
 
@@ -257,32 +261,52 @@ async def test_a_bad_value_is_refused_by_name(auth: Replica) -> None:
                 assert body["errors"][0]["pointer"] == f"/{field}"
 
 
-async def test_open_challenges_of_a_wallet_are_bounded_per_network_only(start: Start) -> None:
-    auth = await start(challenges_per_wallet_max=2)
-    asked = {"walletAddress": Wallet().address}
-    here, there = {"X-Forwarded-For": "203.0.113.9"}, {"X-Forwarded-For": "198.51.100.7"}
-    for _ in range(2):
-        assert (await auth.http.post(CHALLENGE, json=asked, headers=here)).status_code == 201
-    refused = await auth.http.post(CHALLENGE, json=asked, headers=here)
-    assert_problem(refused, 429, "too_many_challenges")
-    assert 1 <= int(refused.headers["Retry-After"]) <= 300
-    # The owner, elsewhere, is not locked out by strangers who ask in their name.
-    assert (await auth.http.post(CHALLENGE, json=asked, headers=there)).status_code == 201
+async def ask(auth: Replica, wallet: Wallet, address: str) -> httpx.Response:
+    headers = {"X-Forwarded-For": address}
+    asked = {"walletAddress": wallet.address}
+    return await auth.http.post(CHALLENGE, json=asked, headers=headers)
 
 
-async def test_challenges_are_bounded_per_network_and_in_all(start: Start) -> None:
-    auth = await start(challenges_per_network_max=2, challenges_max=3)
+async def test_a_stranger_who_asks_for_many_challenges_keeps_nobody_out(start: Start) -> None:
+    auth, wallet = await start(challenges_per_wallet_max=2, challenges_max=6), Wallet()
+    for i in range(12):  # from the owner's network and from elsewhere
+        assert (await ask(auth, wallet, f"203.0.{113 + i % 2}.{i}")).status_code == 201
+    answer = await auth.http.post(VERIFY, json=await auth.prove(wallet))
+    assert answer.status_code == 200
 
-    async def ask(address: str) -> httpx.Response:
-        asked = {"walletAddress": Wallet().address}
-        return await auth.http.post(CHALLENGE, json=asked, headers={"X-Forwarded-For": address})
 
-    assert [(await ask(f"203.0.113.{i}")).status_code for i in range(3)] == [201, 201, 429]
-    assert [(await ask(f"2001:db8:0:{i}::1")).status_code for i in range(2)] == [201, 429]
+async def test_the_oldest_challenges_give_way(start: Start, as_owner: Owner) -> None:
+    auth, wallet = await start(challenges_per_wallet_max=2, challenges_max=4), Wallet()
+    given = [(await ask(auth, wallet, "203.0.113.9")).json()["nonce"] for _ in range(3)]
+    rows = await as_owner("select nonce from challenge")
+    assert {row.nonce for row in rows} == set(given[1:])
+    for i in range(9):
+        assert (await ask(auth, Wallet(), f"198.51.{i}.1")).status_code == 201
+    assert (await as_owner("select count(*) as n from challenge"))[0].n == 4
+
+
+async def test_challenges_are_bounded_per_network(start: Start) -> None:
+    auth = await start(challenges_per_network_max=2)
+    for address in ("203.0.113.{}", "2001:db8:0:1::{}"):
+        answers = [await ask(auth, Wallet(), address.format(i)) for i in range(3)]
+        assert [answer.status_code for answer in answers] == [201, 201, 429]
+        assert_problem(answers[2], 429, "too_many_challenges")
+        assert 1 <= int(answers[2].headers["Retry-After"]) <= 300
+    assert (await ask(auth, Wallet(), "198.51.100.7")).status_code == 201
+
+
+async def test_a_challenge_is_for_one_site(start: Start) -> None:
+    here, elsewhere = await start(), await start(domain="other.test")
+    wallet = Wallet()
+    proof = await elsewhere.prove(wallet)
+    assert_problem(await here.http.post(VERIFY, json=proof), 401, "nonce_foreign")
+    unnamed = {key: value for key, value in proof.items() if key != "nonce"}
+    assert_problem(await here.http.post(VERIFY, json=unnamed), 401, "no_open_challenge")
+    assert (await elsewhere.http.post(VERIFY, json=proof)).status_code == 200
 
 
 async def test_expired_challenges_make_room(start: Start, as_owner: Owner) -> None:
-    auth = await start(challenges_max=1)
+    auth = await start(challenges_per_network_max=1)
     await challenge(auth, Wallet())
     await as_owner("update challenge set expires_at = now()")
     await challenge(auth, Wallet())
@@ -308,7 +332,8 @@ async def test_a_wallet_that_signs_in_twice_at_once_is_one_user(start: Start) ->
     assert len({answer.json()["user"]["id"] for answer in answers}) == 1
 
 
-async def test_only_a_network_prefix_of_the_client_is_kept(auth: Replica, as_owner: Owner) -> None:
+async def test_only_a_network_prefix_of_the_client_is_kept(start: Start, as_owner: Owner) -> None:
+    auth = await start()
     asked = {"walletAddress": Wallet().address}
     for address in ("203.0.113.77", "2001:db8:1:2:3:4:5:6", "forged"):
         headers = {"X-Forwarded-For": f"9.9.9.9, {address}"}

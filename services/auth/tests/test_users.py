@@ -5,8 +5,11 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import pytest
 
 from services.auth.tests.harness import Owner, Replica, SignedIn, Start, Wallet, assert_problem
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def refreshed(auth: Replica, client: SignedIn) -> SignedIn:
@@ -23,8 +26,9 @@ async def put_role(auth: Replica, admin: SignedIn, user_id: Any, role: Any) -> h
 
 
 async def test_a_viewer_becomes_a_creator_from_the_next_token_on(
-    auth: Replica, as_owner: Owner
+    start: Start, as_owner: Owner
 ) -> None:
+    auth = await start()
     client = await auth.sign_in()
     for _ in range(2):  # saying it twice changes nothing
         answer = await auth.http.patch(
@@ -223,7 +227,8 @@ async def test_a_grant_of_before_the_suspension_opens_nothing(
     assert_problem(answer, 403, "account_suspended")
 
 
-async def test_the_last_admin_cannot_go(auth: Replica, admin_wallet: Wallet) -> None:
+async def test_the_last_admin_cannot_go(start: Start, admin_wallet: Wallet) -> None:
+    auth = await start()
     admin = await auth.sign_in(admin_wallet)
     path = f"/auth/users/{admin.user_id}/suspension"
     assert_problem(await put_role(auth, admin, admin.user_id, "creator"), 409, "last_admin")
@@ -247,8 +252,9 @@ async def test_two_admins_cannot_remove_each_other(
 
 
 async def test_the_audit_feed_is_ones_own_and_all_of_it_for_admins(
-    auth: Replica, admin_wallet: Wallet
+    start: Start, admin_wallet: Wallet
 ) -> None:
+    auth = await start()
     admin, client = await auth.sign_in(admin_wallet), await auth.sign_in()
     proof = await auth.prove(client.wallet)
     proof["signature"] = Wallet().sign("not the message")

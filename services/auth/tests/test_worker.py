@@ -2,12 +2,16 @@
 
 import asyncio
 
+import pytest
+
 from memepool_auth.store.cleaning import delete_expired
 from memepool_auth.worker import run, topology
 from memepool_common.db import Database
 from memepool_common.testing import until
 from memepool_common.web.app import Probes
-from services.auth.tests.harness import Owner, Replica, Start, Wallet, in_process_bus
+from services.auth.tests.harness import Owner, Start, Wallet, in_process_bus
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def test_the_worker_publishes_what_the_api_wrote_and_stops(
@@ -30,7 +34,8 @@ async def test_the_worker_publishes_what_the_api_wrote_and_stops(
     await database.close()
 
 
-async def test_what_has_run_out_is_deleted_and_nothing_else(auth: Replica, as_owner: Owner) -> None:
+async def test_what_has_run_out_is_deleted_and_nothing_else(start: Start, as_owner: Owner) -> None:
+    auth = await start()
     client, wallet = await auth.sign_in(), Wallet()
     await auth.http.post("/auth/verify", json=await auth.prove(wallet))
     database = Database.connect(auth.settings.database)

@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NoReturn, Protocol, TypeVar
 
 import uvloop
@@ -54,6 +54,7 @@ def main(
     create_apps: Callable[[AnySettings, Probes], Apps],
     run_worker: RunWorker[AnySettings] | None = None,
     topology: Callable[[], Topology] = dict,
+    extra: Mapping[str, Callable[[AnySettings], Awaitable[str]]] | None = None,
 ) -> None:
     """Run one command of a service, with settings from the environment; exit 2 if they are bad.
 
@@ -63,13 +64,17 @@ def main(
         create_apps: the two applications of its API process.
         run_worker: its `worker.run`; without one there is no `worker` command, nor a database.
         topology: the queues that its worker consumes.
+        extra: what an operator runs by hand; each returns a line to print.
     """
+    extra = extra or {}
     parser = argparse.ArgumentParser(prog=f"python -m memepool_{service}")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("api", help="serve the public and the internal port")
     if run_worker is not None:
         commands.add_parser("worker", help="relay, consumers and schedulers; the internal port")
         commands.add_parser("migrate", help="bring the database up to date, under the owner role")
+    for name, act in extra.items():
+        commands.add_parser(name, help=(act.__doc__ or "").partition(";")[0])
     command = parser.parse_args().command
     try:
         settings = read_settings()
@@ -77,7 +82,10 @@ def main(
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_USAGE)
     telemetry.setup(service, settings.telemetry)
-    if command == "migrate":
+    if command in extra:
+        line = uvloop.run(_awaited(extra[command](settings)))
+        sys.stdout.write(f"{line}\n")
+    elif command == "migrate":
         _migrate(service, getattr(settings, "database", None))
     elif command == "worker" and run_worker is not None:
         bus = settings.bus or _missing(service, "BUS__URL")
@@ -85,6 +93,10 @@ def main(
     else:
         probes = Probes()
         uvloop.run(_serve(settings, create_apps(settings, probes), probes))
+
+
+async def _awaited(line: Awaitable[str]) -> str:
+    return await line
 
 
 def _missing(service: str, name: str) -> NoReturn:

@@ -23,7 +23,7 @@ STATUSES: dict[type[Exception], int] = {
     errors.NotFoundError: 404,
     errors.SessionGoneError: 410,
     errors.LastAdminError: 409,
-    errors.TooManyChallengesError: 429,
+    errors.TooManyError: 429,
 }
 
 

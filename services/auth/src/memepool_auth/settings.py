@@ -35,15 +35,34 @@ class SignInSettings(Group):
     first_admin: str | None = Field(
         default=None, description="the wallet address that becomes admin when it first signs in"
     )
-    challenges_per_wallet_max: int = Field(default=5, ge=1, description="unused, per network too")
+    browser_origins: tuple[str, ...] = Field(
+        default=(), description="whose pages may keep a session in a cookie; else https://domain"
+    )
+    challenges_per_wallet_max: int = Field(
+        default=5, ge=1, description="unused, from one network; the oldest give way"
+    )
     challenges_per_network_max: int = Field(default=300, ge=1, description="in 5 min; /24 or /64")
-    challenges_max: int = Field(default=100_000, ge=1, description="in 5 min, in all")
+    challenges_max: int = Field(
+        default=100_000, ge=1, description="in 5 min, in all; the oldest give way"
+    )
+    wallet_failures_free: int = Field(
+        default=5, ge=1, description="bad signatures for a wallet from one network, before waits"
+    )
+    network_failures_free: int = Field(
+        default=50, ge=1, description="failed attempts from one network, before waits"
+    )
+
+    @property
+    def own_origins(self) -> tuple[str, ...]:
+        """The origins of our own pages, as browsers write them."""
+        return self.browser_origins or (f"https://{self.domain}",)
 
 
 class KeySettings(Group):
     """How signing keys are kept."""
 
     encryption_key: SecretStr = Field(description="32 bytes in base64; seals private keys at rest")
+    rotate_after_days: int = Field(default=30, ge=1, description="a new signing key by schedule")
 
     @field_validator("encryption_key")
     @classmethod

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from memepool_auth.domain.backoff import WAIT_S_MAX, wait_s
 from memepool_auth.domain.challenge import CHAIN_IDS, MESSAGE_BYTES_MAX, new_challenge
 from memepool_auth.domain.client import address_prefix, device_name, forwarded_address
 from memepool_auth.domain.errors import (
@@ -18,6 +19,7 @@ from memepool_auth.domain.errors import (
 from memepool_auth.domain.session import (
     GREATEST_AGE,
     IDLE_LIFETIME,
+    REFRESH_GRACE,
     Session,
     expiry,
     refusal_to_refresh,
@@ -127,15 +129,29 @@ def session(ended_at: datetime | None = None, expires_at: datetime | None = None
 
 
 def test_what_a_refresh_token_is_worth() -> None:
-    assert refusal_to_refresh(session(), None, NOW) is None
-    for current, used_at, refusal in (
-        (session(), NOW, RefreshTokenReusedError),
-        (session(expires_at=NOW), NOW, RefreshTokenReusedError),
-        (session(ended_at=NOW), None, SessionEndedError),
-        (session(ended_at=NOW), NOW, SessionEndedError),
-        (session(expires_at=NOW), None, SessionExpiredError),
+    def refusal(current: Session, used_at: datetime | None, *, newest_unused: bool) -> object:
+        return refusal_to_refresh(current, used_at, precedes_newest=newest_unused, now=NOW)
+
+    just_now, before = NOW - REFRESH_GRACE, NOW - REFRESH_GRACE - timedelta(microseconds=1)
+    assert refusal(session(), None, newest_unused=False) is None
+    assert refusal(session(), just_now, newest_unused=True) is None
+    for current, used_at, newest_unused, kind in (
+        (session(), before, True, RefreshTokenReusedError),
+        (session(), NOW, False, RefreshTokenReusedError),
+        (session(expires_at=NOW), before, True, RefreshTokenReusedError),
+        (session(expires_at=NOW), NOW, True, SessionExpiredError),
+        (session(ended_at=NOW), None, False, SessionEndedError),
+        (session(ended_at=NOW), NOW, True, SessionEndedError),
+        (session(expires_at=NOW), None, False, SessionExpiredError),
     ):
-        assert isinstance(refusal_to_refresh(current, used_at, NOW), refusal)
+        assert isinstance(refusal(current, used_at, newest_unused=newest_unused), kind)
+
+
+def test_back_off_escalates_up_to_a_limit() -> None:
+    waits = [wait_s(failures, 3) for failures in range(1, 20)]
+    assert waits[:8] == [0, 0, 0, 2, 4, 8, 16, 32]
+    assert waits == sorted(waits)
+    assert max(waits) == wait_s(10**9, 3) == WAIT_S_MAX
 
 
 def test_a_session_in_use_still_ends_one_day() -> None:

@@ -1,4 +1,4 @@
-"""Private keys at rest: AES-256-GCM, bound to the key's id."""
+"""Secrets at rest: AES-256-GCM, bound to what they belong to."""
 
 import os
 
@@ -6,24 +6,24 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _NONCE_SIZE = 12
-_PURPOSE = b"memepool-auth signing key "
+_OWNER = b"memepool-auth "
 
 
 class SealError(RuntimeError):
     """The encryption key is not the one that sealed this, or somebody changed it."""
 
 
-def seal(plain: bytes, encryption_key: bytes, kid: str) -> bytes:
+def seal(plain: bytes, encryption_key: bytes, bound_to: str) -> bytes:
     """Encrypt for storage: nonce, then ciphertext and tag."""
     nonce = os.urandom(_NONCE_SIZE)
-    return nonce + AESGCM(encryption_key).encrypt(nonce, plain, _PURPOSE + kid.encode())
+    return nonce + AESGCM(encryption_key).encrypt(nonce, plain, _OWNER + bound_to.encode())
 
 
-def unseal(sealed: bytes, encryption_key: bytes, kid: str) -> bytes:
-    """Decrypt what `seal` made; SealError if it was not with this key and id."""
+def unseal(sealed: bytes, encryption_key: bytes, bound_to: str) -> bytes:
+    """Decrypt what `seal` made; SealError if it was not with this key, for this thing."""
     nonce, box = sealed[:_NONCE_SIZE], sealed[_NONCE_SIZE:]
     try:
-        return AESGCM(encryption_key).decrypt(nonce, box, _PURPOSE + kid.encode())
+        return AESGCM(encryption_key).decrypt(nonce, box, _OWNER + bound_to.encode())
     except InvalidTag as error:
-        msg = f"cannot unseal signing key {kid}: is keys.encryption_key the right one?"
+        msg = f"cannot unseal {bound_to}: is the encryption key the right one?"
         raise SealError(msg) from error

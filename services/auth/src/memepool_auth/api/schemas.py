@@ -5,13 +5,14 @@ from uuid import UUID
 
 from pydantic import Field, field_validator
 
-from memepool_auth.domain.challenge import Challenge
+from memepool_auth.domain.challenge import BRC100_PROTOCOL, BRC100_SECURITY_LEVEL, Challenge
 from memepool_auth.domain.session import ACCESS_TOKEN_LIFETIME
 from memepool_auth.domain.session import Session as SignInSession
 from memepool_auth.domain.user import Role
 from memepool_auth.domain.user import Stats as UserStats
 from memepool_auth.domain.user import User as DomainUser
 from memepool_auth.use_cases.sessions import Tokens
+from memepool_chain.brc100 import COUNTERPARTY
 from memepool_common.web.model import RequestModel, Timestamp, WireModel
 
 WalletAddress = Annotated[
@@ -27,7 +28,7 @@ class ChallengeRequest(RequestModel):
 
 
 class Brc100Parameters(WireModel):
-    """What a BRC-100 wallet needs to sign the same text."""
+    """For a BRC-100 wallet's `createSignature`; its data are the message's UTF-8 bytes."""
 
     protocol_id: tuple[int, str]
     key_id: str
@@ -35,12 +36,12 @@ class Brc100Parameters(WireModel):
 
 
 class ChallengeAnswer(WireModel):
-    """The exact text to sign. `brc100` is null while that scheme is not accepted."""
+    """The exact text to sign, and with which key a BRC-100 wallet does so."""
 
     nonce: str
     message: str
     expires_at: Timestamp
-    brc100: Brc100Parameters | None
+    brc100: Brc100Parameters
 
     @classmethod
     def of(cls, challenge: Challenge) -> Self:
@@ -49,7 +50,11 @@ class ChallengeAnswer(WireModel):
             nonce=challenge.nonce,
             message=challenge.message,
             expires_at=challenge.expires_at,
-            brc100=None,
+            brc100=Brc100Parameters(
+                protocol_id=(BRC100_SECURITY_LEVEL, BRC100_PROTOCOL),
+                key_id=challenge.nonce,
+                counterparty=COUNTERPARTY,
+            ),
         )
 
 
@@ -62,15 +67,18 @@ class VerifyRequest(RequestModel):
         default=None, description="May be left out while exactly one challenge is open"
     )
     scheme: Annotated[str, Field(min_length=1, max_length=64)] = Field(
-        default="bsm", description="bsm: Bitcoin Signed Message"
+        default="bsm",
+        description="bsm: Bitcoin Signed Message; brc100: createSignature with the challenge's"
+        " parameters, DER in base64; brc77: a signed message for anyone, in base64",
     )
     public_key: Annotated[str, Field(max_length=130)] | None = Field(
-        default=None, description="In hex; if given, it must be the key that signed"
+        default=None,
+        description="In hex; brc100 needs the identity key. If given, it must be the signer's",
     )
 
 
 class SessionRequest(RequestModel):
-    """Exactly one of `grant`, `refreshToken`, or the fields of POST /auth/verify."""
+    """One of `grant`, `refreshToken`, the fields of POST /auth/verify; or `cookie` alone."""
 
     grant: Secret | None = None
     refresh_token: Secret | None = None
@@ -80,7 +88,9 @@ class SessionRequest(RequestModel):
     scheme: Annotated[str, Field(min_length=1, max_length=64)] = "bsm"
     public_key: Annotated[str, Field(max_length=130)] | None = None
     cookie: Annotated[bool, Field(strict=True)] = Field(
-        default=False, description="For browsers: the refresh token as a cookie (not built yet)"
+        default=False,
+        description="For our own pages in a browser: the refresh token travels as a cookie only."
+        " Without any credential, the one in the cookie is used",
     )
 
 
@@ -156,23 +166,23 @@ class SessionModel(WireModel):
 
 
 class SessionAnswer(WireModel):
-    """Tokens. `expiresIn` is in seconds; a refresh token is good once."""
+    """Tokens. `expiresIn` is in seconds; a refresh token is good once, null if in a cookie."""
 
     access_token: str
     token_type: Literal["Bearer"]
     expires_in: int
-    refresh_token: str
+    refresh_token: str | None
     session: SessionModel
     user: User
 
     @classmethod
-    def of(cls, tokens: Tokens, stats: UserStats) -> Self:
+    def of(cls, tokens: Tokens, stats: UserStats, *, in_cookie: bool) -> Self:
         """As it goes out."""
         return cls(
             access_token=tokens.access_token,
             token_type="Bearer",  # noqa: S106 - RFC 6750's word, not a secret
             expires_in=int(ACCESS_TOKEN_LIFETIME.total_seconds()),
-            refresh_token=tokens.refresh_token,
+            refresh_token=None if in_cookie else tokens.refresh_token,
             session=SessionModel.of(tokens.session, tokens.session.id),
             user=User.of(tokens.user, stats),
         )

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from memepool_auth.adapters.signatures import parse_public_key
+from memepool_auth.adapters.signatures import parse_public_key, require_accepted
 from memepool_auth.api.deps import ClientDep, DatabaseDep, SettingsDep, Unstored
 from memepool_auth.api.schemas import (
     ChallengeAnswer,
@@ -75,7 +75,9 @@ async def prove(
         AuthError: the proof is not good.
     """
     _require_address(body.wallet_address, settings)
-    sign_in.require_accepted(body.scheme)
+    require_accepted(
+        body.scheme, has_public_key=body.public_key is not None or body.signature is None
+    )
     public_key = parse_public_key(body.public_key) if body.public_key is not None else None
     if body.signature is None:
         async with database.transaction() as session:

@@ -11,6 +11,10 @@ from uuid import UUID
 
 MESSAGE_BYTES_MAX = 1_000
 LIFETIME = timedelta(minutes=5)
+PURPOSE = "sign_in"
+BRC100_SECURITY_LEVEL = 2
+BRC100_PROTOCOL = "memepool login"
+"""With the nonce as key id, this names the key of a BRC-100 wallet that signs one challenge."""
 
 CHAIN_IDS = {
     # CAIP-2: a prefix of a block hash. The genesis block is shared with BTC, so the main network
@@ -27,6 +31,7 @@ class Challenge:
 
     nonce: str
     wallet_address: str
+    domain: str
     message: str
     issued_at: datetime
     expires_at: datetime
@@ -65,7 +70,7 @@ def new_challenge(
     )
     if not message.isascii() or len(message) > MESSAGE_BYTES_MAX:
         raise ValueError(f"the text must be ASCII of at most {MESSAGE_BYTES_MAX} bytes")
-    return Challenge(nonce, wallet_address, message, issued_at, expires_at)
+    return Challenge(nonce, wallet_address, domain, message, issued_at, expires_at)
 
 
 def _rfc3339(instant: datetime) -> str:

@@ -14,6 +14,7 @@ AuthError
 │   ├── GrantExpiredError             grant_expired
 │   ├── RefreshTokenUnknownError      refresh_token_unknown
 │   ├── RefreshTokenReusedError       refresh_token_reused
+│   ├── RefreshCookieMissingError     refresh_cookie_missing
 │   ├── SessionEndedError             session_ended
 │   └── SessionExpiredError           session_expired
 ├── BadCredentialsError           422, the request itself is wrong
@@ -21,9 +22,11 @@ AuthError
 │   ├── SchemeNotAcceptedError        scheme_not_accepted
 │   ├── MalformedSignatureError       malformed_signature
 │   ├── SegwitSignatureError          segwit_signature
-│   └── MalformedPublicKeyError       malformed_public_key
+│   ├── MalformedPublicKeyError       malformed_public_key
+│   └── PublicKeyRequiredError        public_key_required
 ├── ForbiddenError                403
 │   ├── AccountSuspendedError         account_suspended
+│   ├── OriginNotAllowedError         origin_not_allowed
 │   ├── RoleNotSelfAssignableError    role_not_self_assignable
 │   └── NoLongerAdminError            role_required
 ├── NotFoundError                 404
@@ -31,7 +34,9 @@ AuthError
 │   └── SessionNotFoundError          session_not_found
 ├── SessionGoneError              410  session_gone
 ├── LastAdminError                409  last_admin
-└── TooManyChallengesError        429  too_many_challenges
+└── TooManyError                  429, wait
+    ├── TooManyChallengesError        too_many_challenges
+    └── TooManyAttemptsError          too_many_attempts
 
 No code of a sign-in tells whether a wallet has ever been seen here.
 """
@@ -80,10 +85,10 @@ class NonceExpiredError(SignInRefusedError):
 
 
 class NonceForeignError(SignInRefusedError):
-    """The challenge was given to another wallet."""
+    """The challenge was given to another wallet, or by another site on the same database."""
 
     code = "nonce_foreign"
-    detail = "This nonce belongs to a challenge for another wallet address."
+    detail = "This nonce belongs to a challenge for another wallet address or site."
 
 
 class NoOpenChallengeError(SignInRefusedError):
@@ -142,6 +147,13 @@ class RefreshTokenReusedError(SignInRefusedError):
     detail = "This refresh token had been used before, so its session has ended; sign in again."
 
 
+class RefreshCookieMissingError(SignInRefusedError):
+    """`cookie: true` alone means the refresh token in the cookie, and none came."""
+
+    code = "refresh_cookie_missing"
+    detail = "There is no refresh token in a cookie; sign in."
+
+
 class SessionEndedError(SignInRefusedError):
     """The session was ended by its owner, by an admin or by a reused token."""
 
@@ -180,7 +192,7 @@ class SchemeNotAcceptedError(BadCredentialsError):
 
 
 class MalformedSignatureError(BadCredentialsError):
-    """Not a Bitcoin Signed Message signature."""
+    """Not a signature of the scheme that was named."""
 
     code = "malformed_signature"
 
@@ -198,6 +210,13 @@ class MalformedPublicKeyError(BadCredentialsError):
     detail = "publicKey must be a secp256k1 public key in hex: 33 bytes, or 65 uncompressed."
 
 
+class PublicKeyRequiredError(BadCredentialsError):
+    """A brc100 signature is by a child of the identity key, which it does not show."""
+
+    code = "public_key_required"
+    detail = "The scheme brc100 needs publicKey: the wallet's identity key in hex."
+
+
 class ForbiddenError(AuthError):
     """We know who asks, and they may not."""
 
@@ -207,6 +226,13 @@ class AccountSuspendedError(ForbiddenError):
 
     code = "account_suspended"
     detail = "This account is suspended."
+
+
+class OriginNotAllowedError(ForbiddenError):
+    """A page of another site tries to use our cookie, or a request that is no browser's."""
+
+    code = "origin_not_allowed"
+    detail = "A session by cookie is for our own pages: the Origin header must be exactly ours."
 
 
 class RoleNotSelfAssignableError(ForbiddenError):
@@ -255,11 +281,32 @@ class LastAdminError(AuthError):
     detail = "This is the last active admin; make somebody else an admin first."
 
 
-class TooManyChallengesError(AuthError):
-    """A limit on open challenges is reached; the wait is until the oldest of them expires."""
+class TooManyError(AuthError):
+    """A limit is reached. It goes by itself; `Retry-After` says when."""
+
+    def __init__(self, detail: str, retry_after_s: int) -> None:
+        super().__init__(detail)
+        self.headers = {"Retry-After": str(retry_after_s)}
+
+
+class TooManyChallengesError(TooManyError):
+    """A network has asked for so many that the oldest of them must expire first."""
 
     code = "too_many_challenges"
 
-    def __init__(self, scope: str, limit: int, retry_after_s: int) -> None:
-        super().__init__(f"There are {limit} challenges {scope}; try again in {retry_after_s} s.")
-        self.headers = {"Retry-After": str(retry_after_s)}
+    def __init__(self, limit: int, retry_after_s: int) -> None:
+        words = f"There are {limit} challenges from your network in the last five minutes"
+        super().__init__(f"{words}; try again in {retry_after_s} s.", retry_after_s)
+
+
+class TooManyAttemptsError(TooManyError):
+    """Wrong attempts get no more said to them for a while."""
+
+    code = "too_many_attempts"
+
+    def __init__(self, retry_after_s: int) -> None:
+        detail = (
+            f"Too many failed attempts; failed ones get this answer for another {retry_after_s} s."
+            " A right signature is accepted at any time."
+        )
+        super().__init__(detail, retry_after_s)

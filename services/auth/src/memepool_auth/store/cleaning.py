@@ -28,11 +28,16 @@ delete from signing_key where kid in (
   select kid from signing_key where published_until < now() - interval '7 days'
   order by published_until limit :rows_max)
 """)
+_FAILURES = text("""
+delete from sign_in_failure where scope in (
+  select scope from sign_in_failure where last_failed_at < now() - interval '1 day'
+  order by last_failed_at limit :rows_max)
+""")
 
 
 async def delete_expired(session: Session) -> int:
-    """Delete expired challenges, grants, sessions with their tokens, and keys; how many rows."""
+    """Delete what has expired or is forgotten; how many rows (tokens go with their sessions)."""
     deleted = 0
-    for statement in (_CHALLENGES, _GRANTS, _SESSIONS, _KEYS):
+    for statement in (_CHALLENGES, _GRANTS, _SESSIONS, _KEYS, _FAILURES):
         deleted += (await session.execute(statement, {"rows_max": ROWS_MAX})).rowcount
     return deleted

@@ -22,6 +22,7 @@ values (:kid, cast(:public_jwk as jsonb), :sealed_private_key, now() + :lead)
 _RETIRE = text("""
 update signing_key set published_until = now() + :overlap where published_until is null
 """)
+_NEWEST_IS_OLDER = text("select max(signs_from) < now() - :age from signing_key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,11 @@ async def published(session: Session) -> list[StoredKey]:
         StoredKey(row.kid, row.public_jwk, bytes(row.sealed_private_key), row.signs_from)
         for row in rows
     ]
+
+
+async def newest_is_older(session: Session, age: timedelta) -> bool:
+    """Whether the newest key began to sign longer ago than this."""
+    return bool((await session.execute(_NEWEST_IS_OLDER, {"age": age})).scalar_one())
 
 
 async def retire(session: Session, overlap: timedelta) -> None:

@@ -41,14 +41,16 @@ where t.token_hash = :token_hash
 """)
 # Token and session in one statement: both rows are locked and read as they are after the wait.
 _BY_TOKEN = text("""
-select s.*, t.used_at as token_used_at
+select s.*, t.used_at as token_used_at, t.sealed_successor
 from refresh_token t join session s on s.id = t.session_id
 where t.token_hash = :token_hash for update
 """)
-_ROTATE = text("""
-with spent as (
-  update refresh_token set used_at = now() where token_hash = :token_hash
-)
+_SPEND = text("""
+update refresh_token set used_at = clock_timestamp(), sealed_successor = :sealed_successor
+where token_hash = :token_hash
+""")
+_IS_UNUSED = text("select used_at is null from refresh_token where token_hash = :token_hash")
+_USE = text("""
 update session set last_used_at = :used_at, expires_at = :expires_at,
   tokens_expire_at = :tokens_expire_at, address_prefix = :address_prefix
 where id = :id
@@ -117,25 +119,34 @@ async def user_of_refresh_token(session: Session, token_hash: bytes) -> UUID | N
 
 async def by_refresh_token(
     session: Session, token_hash: bytes
-) -> tuple[SignInSession, datetime | None] | None:
-    """The session of a refresh token and when the token was used, both locked."""
+) -> tuple[SignInSession, datetime | None, bytes | None] | None:
+    """The session of a refresh token, when the token was used, and for what; both rows locked."""
     row = (await session.execute(_BY_TOKEN, {"token_hash": token_hash})).one_or_none()
-    return (_session(row), row.token_used_at) if row else None
+    return (_session(row), row.token_used_at, row.sealed_successor) if row else None
 
 
-async def rotate(
-    session: Session, token_hash: bytes, renewed: SignInSession, tokens_expire_at: datetime
-) -> None:
-    """Spend the token and write down the session's use."""
+async def is_unused(session: Session, token_hash: bytes) -> bool:
+    """Whether a refresh token has not been used."""
+    found = await session.execute(_IS_UNUSED, {"token_hash": token_hash})
+    return bool(found.scalar_one_or_none())
+
+
+async def spend(session: Session, token_hash: bytes, sealed_successor: bytes) -> None:
+    """Note that a refresh token was exchanged for another one."""
+    given = {"token_hash": token_hash, "sealed_successor": sealed_successor}
+    await session.execute(_SPEND, given)
+
+
+async def use(session: Session, renewed: SignInSession, tokens_expire_at: datetime) -> None:
+    """Write down the session's use."""
     given = {
-        "token_hash": token_hash,
         "id": renewed.id,
         "used_at": renewed.last_used_at,
         "expires_at": renewed.expires_at,
         "address_prefix": renewed.address_prefix,
         "tokens_expire_at": tokens_expire_at,
     }
-    await session.execute(_ROTATE, given)
+    await session.execute(_USE, given)
 
 
 async def live(

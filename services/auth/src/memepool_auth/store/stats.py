@@ -77,6 +77,24 @@ select user_id, sum(won), sum(earned) from gained group by user_id order by user
 on conflict (user_id) do update set rounds_won = user_stats.rounds_won + excluded.rounds_won,
   sats_earned = user_stats.sats_earned + excluded.sats_earned
 """)
+_LOCK = text("lock table inbox in share row exclusive mode")
+_CLEAR = (
+    text("delete from user_stats"),
+    text("delete from stats_upload"),
+    text("delete from stats_vote"),
+)
+_FORGET = text("delete from inbox where consumer = :consumer")
+
+
+async def clear(session: Session, consumer: str) -> None:
+    """Empty the projection and forget which events it has seen, as one change.
+
+    The lock waits for the consumer's transactions and keeps new ones out: none is half in.
+    """
+    await session.execute(_LOCK)
+    for statement in _CLEAR:
+        await session.execute(statement)
+    await session.execute(_FORGET, {"consumer": consumer})
 
 
 async def count_uploads(

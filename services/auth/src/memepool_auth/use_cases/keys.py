@@ -10,6 +10,7 @@ from memepool_auth.adapters import sealing, signing_keys
 from memepool_auth.adapters.short_cache import ShortCache
 from memepool_auth.domain.session import ACCESS_TOKEN_LIFETIME
 from memepool_auth.store import keys as store
+from memepool_common import audit
 from memepool_common.db import Database, Session
 from memepool_common.tokens import CLOCK_SKEW_S
 
@@ -66,7 +67,7 @@ class KeyRing:
         known = self._unsealed.get(key.kid)
         if known is not None:
             return known
-        plain = sealing.unseal(key.sealed_private_key, self._encryption_key, key.kid)
+        plain = sealing.unseal(key.sealed_private_key, self._encryption_key, _bound_to(key.kid))
         return signing_keys.from_bytes(plain)
 
 
@@ -79,19 +80,48 @@ async def ensure_signing_key(session: Session, encryption_key: bytes) -> None:
     await store.lock(session)
     present = await store.published(session)
     for key in present:
-        sealing.unseal(key.sealed_private_key, encryption_key, key.kid)
+        sealing.unseal(key.sealed_private_key, encryption_key, _bound_to(key.kid))
     if not present:
         await _add(session, encryption_key, timedelta(0))
 
 
-async def rotate(session: Session, encryption_key: bytes) -> None:
-    """Publish a new key that soon signs, and let the others run out."""
+async def rotate(session: Session, encryption_key: bytes, *, trigger: str) -> str:
+    """Publish a new key that soon signs, and let the others run out; the new one's id.
+
+    `trigger` is for the audit log: `command` or `schedule`.
+    """
     await store.lock(session)
+    return await _rotate(session, encryption_key, trigger)
+
+
+async def rotate_if_due(session: Session, encryption_key: bytes, age: timedelta) -> str | None:
+    """Rotate if the newest key has been signing for `age`; of many processes, one does."""
+    await store.lock(session)
+    if not await store.newest_is_older(session, age):
+        return None
+    return await _rotate(session, encryption_key, "schedule")
+
+
+async def _rotate(session: Session, encryption_key: bytes, trigger: str) -> str:
     await store.retire(session, OVERLAP)
-    await _add(session, encryption_key, ROTATION_LEAD)
+    kid = await _add(session, encryption_key, ROTATION_LEAD)
+    await audit.record(
+        session,
+        actor_id=None,
+        account_id=None,
+        action="auth.signing_key.rotated",
+        subject=kid,
+        details={"trigger": trigger},
+    )
+    return kid
 
 
-async def _add(session: Session, encryption_key: bytes, lead: timedelta) -> None:
+async def _add(session: Session, encryption_key: bytes, lead: timedelta) -> str:
     kid, key, public_jwk = signing_keys.generate()
-    sealed = sealing.seal(signing_keys.to_bytes(key), encryption_key, kid)
+    sealed = sealing.seal(signing_keys.to_bytes(key), encryption_key, _bound_to(kid))
     await store.add(session, kid, public_jwk, sealed, lead)
+    return kid
+
+
+def _bound_to(kid: str) -> str:
+    return f"signing key {kid}"

@@ -1,11 +1,13 @@
 """Sessions: opened by a proof, kept alive by refresh tokens, ended by either side."""
 
+import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
+from memepool_auth.adapters import sealing
 from memepool_auth.domain.client import Client
 from memepool_auth.domain.errors import (
     GrantExpiredError,
@@ -127,7 +129,8 @@ async def open_session(session: Session, mint: TokenMint, user_id: UUID, client:
 async def refresh(database: Database, mint: TokenMint, token: str, client: Client) -> Tokens:
     """New tokens for a refresh token, which is spent by it.
 
-    It opens its own transaction: a reused token ends its session although the call is refused.
+    The token before the newest gets the newest again, for a few seconds. This opens its own
+    transaction: a reused token ends its session although the call is refused.
 
     Raises:
         RefreshTokenUnknownError, RefreshTokenReusedError, SessionEndedError, SessionExpiredError,
@@ -156,11 +159,11 @@ async def end_own(
         raise SessionGoneError
 
 
-async def end_others(session: Session, user_id: UUID, current_id: UUID, client: Client) -> None:
-    """End all sessions of the caller but the one that asks."""
+async def end_all(session: Session, user_id: UUID, kept_id: UUID | None, client: Client) -> None:
+    """End all sessions of the caller, but one if told so."""
     live = await sessions.lock_live(session, user_id)
-    others = [each.id for each in live if each.id != current_id]
-    await _end(session, user_id, others, "ended_by_owner", user_id, client)
+    ids = [each.id for each in live if each.id != kept_id]
+    await _end(session, user_id, ids, "ended_by_owner", user_id, client)
 
 
 async def _refresh(
@@ -174,9 +177,13 @@ async def _refresh(
     found = await sessions.by_refresh_token(session, token_hash)
     if found is None:
         return RefreshTokenUnknownError()
-    current, token_used_at = found
+    current, token_used_at, sealed_successor = found
+    successor = _unseal_successor(token, sealed_successor, current.id)
+    precedes_newest = successor is not None and await sessions.is_unused(
+        session, secret_hash(successor)
+    )
     now = await sessions.instant(session)
-    refusal = refusal_to_refresh(current, token_used_at, now)
+    refusal = refusal_to_refresh(current, token_used_at, precedes_newest=precedes_newest, now=now)
     if isinstance(refusal, RefreshTokenReusedError):
         await _end(session, user_id, [current.id], "refresh_token_reused", None, client)
     if refusal is not None:
@@ -188,13 +195,35 @@ async def _refresh(
         expires_at=expiry(current.created_at, now),
         address_prefix=client.address_prefix,
     )
-    await sessions.rotate(session, token_hash, renewed, now + ACCESS_TOKEN_LIFETIME)
-    return await _issue(session, mint, user, renewed)
+    await sessions.use(session, renewed, now + ACCESS_TOKEN_LIFETIME)
+    if successor is not None:
+        return _tokens(mint, user, renewed, successor)
+    tokens = await _issue(session, mint, user, renewed)
+    sealed = sealing.seal(
+        tokens.refresh_token.encode(), _sealing_key(token), f"session {current.id}"
+    )
+    await sessions.spend(session, token_hash, sealed)
+    return tokens
+
+
+def _unseal_successor(token: str, sealed: bytes | None, session_id: UUID) -> str | None:
+    if sealed is None:
+        return None
+    return sealing.unseal(sealed, _sealing_key(token), f"session {session_id}").decode()
+
+
+def _sealing_key(token: str) -> bytes:
+    """What seals a token's successor: without the token itself, the database cannot tell it."""
+    return hashlib.sha256(b"memepool-auth successor of " + token.encode()).digest()
 
 
 async def _issue(session: Session, mint: TokenMint, user: User, current: SignInSession) -> Tokens:
     refresh_token = secrets.token_urlsafe(REFRESH_TOKEN_BYTES)
     await sessions.add_refresh_token(session, secret_hash(refresh_token), current.id)
+    return _tokens(mint, user, current, refresh_token)
+
+
+def _tokens(mint: TokenMint, user: User, current: SignInSession, refresh_token: str) -> Tokens:
     access_token = mint.access_token(user, current.id, current.last_used_at)
     return Tokens(access_token, refresh_token, current, user)
 

@@ -7,9 +7,12 @@ fails, and no connection is held while libsecp256k1 computes.
 import hashlib
 import secrets
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import NoReturn
 
 from memepool_auth.adapters import signatures
-from memepool_auth.domain.challenge import Challenge, new_challenge
+from memepool_auth.domain import backoff
+from memepool_auth.domain.challenge import PURPOSE, Challenge, new_challenge
 from memepool_auth.domain.client import Client
 from memepool_auth.domain.errors import (
     AuthError,
@@ -19,14 +22,15 @@ from memepool_auth.domain.errors import (
     NonceUnknownError,
     NonceUsedError,
     NoOpenChallengeError,
-    SchemeNotAcceptedError,
+    SignInRefusedError,
+    TooManyAttemptsError,
     TooManyChallengesError,
 )
 from memepool_auth.domain.session import GRANT_LIFETIME
 from memepool_auth.domain.user import User, require_active
 from memepool_auth.events import user_registered
 from memepool_auth.settings import SignInSettings
-from memepool_auth.store import challenges, sessions, users
+from memepool_auth.store import attempts, challenges, sessions, users
 from memepool_auth.use_cases.users import apply_first_admin, projection
 from memepool_chain.message import Signer
 from memepool_common import audit
@@ -36,11 +40,13 @@ from memepool_common.ids import uuid7
 
 NONCE_BYTES = 16
 GRANT_BYTES = 32
+TOTAL_DROPPED_PART = 100
+"""Of all challenges, this part gives way at once, so that not every request has to clear up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a wallet hands in. `public_key` is the uncompressed form, if one was sent."""
+    """What a wallet hands in. `public_key` is the uncompressed form; brc100 needs one."""
 
     wallet_address: str
     signature: str
@@ -54,13 +60,12 @@ async def issue_challenge(
 ) -> Challenge:
     """A new text for a wallet to sign.
 
-    There is no limit on a wallet alone, for strangers could use it to lock its owner out. The
-    limits may be passed by as many requests as are being served at one moment.
+    The limits may be passed by as many requests as are being served at one moment.
 
     Raises:
-        TooManyChallengesError: too many are open from this network, or in all.
+        TooManyChallengesError: this network has asked for too many.
     """
-    await _require_room(session, settings, wallet_address, client.address_prefix)
+    await _make_room(session, settings, wallet_address, client.address_prefix)
     challenge = new_challenge(
         domain=settings.domain,
         statement=settings.statement,
@@ -74,30 +79,30 @@ async def issue_challenge(
     return challenge
 
 
-def require_accepted(scheme: str) -> None:
-    """Raise SchemeNotAcceptedError, naming what is accepted."""
-    if scheme not in signatures.ACCEPTED_SCHEMES:
-        raise SchemeNotAcceptedError(scheme[:32], signatures.ACCEPTED_SCHEMES)
-
-
 async def prove(database: Database, settings: SignInSettings, proof: Proof, client: Client) -> User:
     """The user whose wallet this is, created at first sight. The nonce is used up in any case.
 
     Raises:
         SignInRefusedError, BadCredentialsError: nonce or signature is not good.
+        TooManyAttemptsError: the same, from where it has gone wrong too often.
         AccountSuspendedError: the wallet is its owner's, who may not come in.
     """
-    async with database.transaction() as session:
-        message = await _consume(session, proof)
     try:
-        signer = await signatures.verify(
-            message, proof.signature, proof.wallet_address, settings.network, proof.public_key
+        async with database.transaction() as session:
+            nonce, message = await _consume(session, proof, settings.domain)
+    except SignInRefusedError as refusal:
+        await _refuse(database, settings, proof, refusal, client, over_signature=False)
+    try:
+        signer = signatures.verify(
+            signatures.Signed(proof.scheme, message, nonce, proof.signature, proof.wallet_address),
+            settings.network,
+            proof.public_key,
         )
     except AuthError as refusal:
-        async with database.transaction() as session:
-            await _record_refusal(session, proof, refusal, client)
-        raise
+        await _refuse(database, settings, proof, refusal, client, over_signature=True)
     async with database.transaction() as session:
+        scope = attempts.wallet_scope(proof.wallet_address, client.address_prefix)
+        await attempts.forget(session, scope)
         user = await _user_of(session, settings, signer, client)
     require_active(user)
     return user
@@ -115,47 +120,75 @@ def secret_hash(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
-async def _require_room(
+async def _make_room(
     session: Session, settings: SignInSettings, wallet_address: str, prefix: str | None
 ) -> None:
-    wallet_max = settings.challenges_per_wallet_max
-    prefix_max = settings.challenges_per_network_max
-    taken = await challenges.occupancy(
-        session,
-        wallet_address,
-        prefix,
-        wallet_max=wallet_max,
-        prefix_max=prefix_max,
-        total_max=settings.challenges_max,
-    )
-    for scope, count, limit, words in (
-        ("wallet", taken.wallet, wallet_max, "open for this wallet from your network"),
-        ("prefix", taken.prefix, prefix_max, "from your network in the last five minutes"),
-        ("total", taken.total, settings.challenges_max, "in all in the last five minutes"),
-    ):
-        if count >= limit:
-            wait_s = await challenges.wait_s(session, scope, wallet_address, prefix)
-            raise TooManyChallengesError(words, limit, wait_s)
+    network_max, total_max = settings.challenges_per_network_max, settings.challenges_max
+    count, wait_s = await challenges.of_network(session, prefix, network_max)
+    if count >= network_max:
+        raise TooManyChallengesError(network_max, wait_s)
+    kept = settings.challenges_per_wallet_max - 1
+    await challenges.drop_oldest_of_wallet(session, wallet_address, prefix, kept)
+    if await challenges.total(session, total_max) >= total_max:
+        await challenges.drop_oldest(session, total_max // TOTAL_DROPPED_PART + 1)
 
 
-async def _consume(session: Session, proof: Proof) -> str:
+async def _consume(session: Session, proof: Proof, domain: str) -> tuple[str, str]:
+    """Nonce and message of the challenge that the proof is for, which is used up by this."""
     nonce = proof.nonce
     if nonce is None:
-        nonces = await challenges.open_nonces(session, proof.wallet_address)
+        nonces = await challenges.open_nonces(session, proof.wallet_address, domain)
         if not nonces:
             raise NoOpenChallengeError
         if len(nonces) > 1:
             raise NonceRequiredError
         nonce = nonces[0]
-    message = await challenges.consume(session, nonce, proof.wallet_address)
+    message = await challenges.consume(session, nonce, proof.wallet_address, domain)
     if message is not None:
-        return message
+        return nonce, message
     found = await challenges.find(session, nonce)
     if found is None:
         raise NonceUnknownError
-    if found.wallet_address != proof.wallet_address:
+    if (found.wallet_address, found.domain, found.purpose) != (
+        proof.wallet_address,
+        domain,
+        PURPOSE,
+    ):
         raise NonceForeignError
     raise NonceUsedError if found.used else NonceExpiredError
+
+
+async def _refuse(
+    database: Database,
+    settings: SignInSettings,
+    proof: Proof,
+    refusal: AuthError,
+    client: Client,
+    *,
+    over_signature: bool,
+) -> NoReturn:
+    """Count the failure and raise the refusal; or TooManyAttemptsError while held off.
+
+    Only a bad signature counts for the wallet, and stands in its owner's audit feed.
+    """
+    network = attempts.network_scope(client.address_prefix)
+    scopes = {network: settings.network_failures_free}
+    if over_signature:
+        wallet = attempts.wallet_scope(proof.wallet_address, client.address_prefix)
+        scopes[wallet] = settings.wallet_failures_free
+    async with database.transaction() as session:
+        waiting_s = await attempts.wait_s(session, list(scopes))
+        if waiting_s is None:
+            for scope, free in scopes.items():
+                failures = await attempts.count(session, scope, backoff.FORGOTTEN_AFTER)
+                wait = timedelta(seconds=backoff.wait_s(failures, free))
+                if wait:
+                    await attempts.hold_off(session, scope, wait)
+            if over_signature:
+                await _record_refusal(session, proof, refusal, client)
+    if waiting_s is not None:
+        raise TooManyAttemptsError(waiting_s) from refusal
+    raise refusal
 
 
 async def _record_refusal(
