@@ -13,7 +13,7 @@ from memepool_common.settings import DatabaseSettings
 Session = AsyncConnection
 """A connection inside a transaction. Statements are SQLAlchemy Core or plain SQL, never ORM."""
 
-NOTIFY_INTERVAL_S = 0.01
+NOTIFY_INTERVAL_S = 0.005
 OUTBOX_CHANNEL = "outbox"
 _OUTBOX_WRITTEN = "outbox_written"
 

@@ -8,26 +8,34 @@ flag and not for a position. Rows stay in the outbox: it is the service's log.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 import structlog
-from sqlalchemy import bindparam, func, select, text, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from psycopg.rows import namedtuple_row
 
 from memepool_common.db import OUTBOX_CHANNEL, Database
 from memepool_common.events.bus import Bus
 from memepool_common.events.envelope import to_message
 from memepool_common.events.errors import is_infrastructure
-from memepool_common.tables import outbox
 from memepool_common.telemetry import OUTBOX_FAILED, OUTBOX_OLDEST_SECONDS, OUTBOX_PUBLISHED
 
-BATCH_MAX = 200
+BATCH_MAX = 500
 POLL_INTERVAL_S = 1.0
 STANDBY_INTERVAL_S = 2.0
-BACKOFF_S_MAX = 60
 _ADVISORY_LOCK = 7_221_002  # any constant: advisory locks are per database
+
+_DUE = """
+select seq, event_id, event_type, subject, version, audience, payload, traceparent, occurred_at
+from outbox where published_at is null and available_at <= now() order by seq limit %s
+"""
+_PUBLISHED = "update outbox set published_at = now() where seq = any(%s)"
+_FAILED = """
+update outbox set attempts = attempts + 1, last_error = failed.error,
+  available_at = now() + make_interval(secs => least(2 ^ least(attempts, 6), 60))
+from unnest(%s::bigint[], %s::text[]) as failed (seq, error) where outbox.seq = failed.seq
+"""
 log = structlog.get_logger(__name__)
 
 
@@ -46,70 +54,42 @@ async def run_relay(database: Database, bus: Bus, source: str, stopping: asyncio
             await _wait(stopping, POLL_INTERVAL_S)
 
 
-async def relay_once(connection: AsyncConnection, bus: Bus, source: str) -> int:
+async def relay_once(connection: psycopg.AsyncConnection[Any], bus: Bus, source: str) -> int:
     """Publish one batch of what is due; returns how many rows were looked at."""
-    due = (
-        await connection.execute(
-            select(outbox)
-            .where(outbox.c.published_at.is_(None), outbox.c.available_at <= func.now())
-            .order_by(outbox.c.seq)
-            .limit(BATCH_MAX)
-        )
-    ).all()
-    if not due:
-        OUTBOX_OLDEST_SECONDS.labels(source).set(0)
-        return 0
-    outcomes = await bus.publish([to_message(row, source) for row in due])
-    await _mark(connection, source, due, outcomes)
+    async with connection.cursor(binary=True, row_factory=namedtuple_row) as cursor:
+        await cursor.execute(_DUE, [BATCH_MAX])
+        due: Sequence[Any] = await cursor.fetchall()
+    if due:
+        outcomes = await bus.publish([to_message(row, source) for row in due])
+        await _mark(connection, source, due, outcomes)
+    age = datetime.now(UTC) - due[0].occurred_at if due else None
+    OUTBOX_OLDEST_SECONDS.labels(source).set(max(0.0, age.total_seconds()) if age else 0)
     return len(due)
 
 
 async def _mark(
-    connection: AsyncConnection,
+    connection: psycopg.AsyncConnection[Any],
     source: str,
     rows: Sequence[Any],
     outcomes: Sequence[Exception | None],
 ) -> None:
     published = [row.seq for row, error in zip(rows, outcomes, strict=True) if error is None]
-    failed = [(row, error) for row, error in zip(rows, outcomes, strict=True) if error is not None]
+    failed = [(row.seq, error) for row, error in zip(rows, outcomes, strict=True) if error]
     if published:
-        await connection.execute(
-            update(outbox).where(outbox.c.seq.in_(published)).values(published_at=func.now())
-        )
+        await connection.execute(_PUBLISHED, [published])
         OUTBOX_PUBLISHED.labels(source).inc(len(published))
     if failed:
         OUTBOX_FAILED.labels(source).inc(len(failed))
         log.warning("publish_failed", source=source, count=len(failed), error=repr(failed[0][1]))
-        statement = (
-            update(outbox)
-            .where(outbox.c.seq == bindparam("row_seq"))
-            .values(
-                attempts=outbox.c.attempts + 1,
-                available_at=func.now() + bindparam("backoff"),
-                last_error=bindparam("error"),
-            )
-        )
-        await connection.execute(
-            statement,
-            [
-                {
-                    "row_seq": row.seq,
-                    "backoff": timedelta(seconds=min(2 ** min(row.attempts, 6), BACKOFF_S_MAX)),
-                    "error": repr(error)[:500],
-                }
-                for row, error in failed
-            ],
-        )
-    oldest = rows[0].occurred_at
-    age = (await connection.execute(select(func.now() - oldest))).scalar_one()
-    OUTBOX_OLDEST_SECONDS.labels(source).set(max(0.0, age.total_seconds()))
+        errors = [repr(error)[:500] for _, error in failed]
+        await connection.execute(_FAILED, [[seq for seq, _ in failed], errors])
 
 
 async def _lead(
     database: Database,
     bus: Bus,
     source: str,
-    connection: AsyncConnection,
+    connection: psycopg.AsyncConnection[Any],
     stopping: asyncio.Event,
 ) -> None:
     """Publish while we hold the lock; its connection is the fence: if it fails, we stop."""
@@ -123,38 +103,49 @@ async def _lead(
 
 
 @contextlib.asynccontextmanager
-async def _leadership(database: Database) -> AsyncIterator[AsyncConnection | None]:
-    async with database.engine.connect() as connection:
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
-        taken = text(f"select pg_try_advisory_lock({_ADVISORY_LOCK})")
-        if not (await connection.execute(taken)).scalar_one():
-            yield None
-            return
-        try:
-            yield connection
-        finally:
-            with contextlib.suppress(Exception):
-                await connection.execute(text(f"select pg_advisory_unlock({_ADVISORY_LOCK})"))
+async def _leadership(
+    database: Database,
+) -> AsyncIterator[psycopg.AsyncConnection[Any] | None]:
+    """A connection of our own that holds the lock, or None when somebody else does.
+
+    It does not wait for the disk: a mark that is lost with the server is a row published twice.
+    """
+    async with _connection(database, "-c synchronous_commit=off") as connection:
+        taken = await connection.execute(f"select pg_try_advisory_lock({_ADVISORY_LOCK})")
+        (is_leader,) = await taken.fetchone() or (False,)
+        yield connection if is_leader else None
 
 
 @contextlib.asynccontextmanager
 async def _listening(database: Database, wake: asyncio.Event) -> AsyncIterator[None]:
     """Set `wake` at each NOTIFY, on a connection of its own; polling alone would be enough."""
+    async with _connection(database, "") as listener:
+
+        async def listen() -> None:
+            await listener.execute(f"listen {OUTBOX_CHANNEL}")
+            async for _ in listener.notifies():
+                wake.set()
+
+        task = asyncio.create_task(listen(), name="outbox-listener")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _connection(
+    database: Database, options: str
+) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
     url = database.settings.url.get_secret_value().replace("postgresql+psycopg://", "postgresql://")
-    listener = await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=5)
-
-    async def listen() -> None:
-        await listener.execute(f"listen {OUTBOX_CHANNEL}")
-        async for _ in listener.notifies():
-            wake.set()
-
-    task = asyncio.create_task(listen(), name="outbox-listener")
+    connection = await psycopg.AsyncConnection.connect(
+        url, autocommit=True, connect_timeout=5, options=options, application_name="relay"
+    )
     try:
-        yield
+        yield connection
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await listener.close()
+        await connection.close()
 
 
 async def _wait(stopping: asyncio.Event, seconds: float, wake: asyncio.Event | None = None) -> None:
