@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,9 @@ from memepool_content.settings import ProcessorSettings, Settings, StoreSettings
 from services.content.tests.pictures import encoded, meme
 
 TIMEOUT_S = 30.0
+OWN_PORT = "http://own"
+"""As `AituboSettings.source_base_url`: the port that the service is served on."""
+ELSEWHERE = "http://127.0.0.1:1"
 
 
 @dataclass
@@ -148,10 +152,11 @@ async def content_service(
             store=StoreSettings(folder=folder),
             **{**defaults, **groups},
         )
+        settings = _reachable(settings)
         probes = Probes()
         public, _ = create_apps(settings, probes)
         own = Database.connect(database)
-        async with serving(public, "127.0.0.1", 0) as port:
+        async with serving(public, "127.0.0.1", _own_port(settings)) as port:
             await until(lambda: public.state.tokens.state.known)
             url = f"http://127.0.0.1:{port}"
             async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S) as client:
@@ -159,6 +164,23 @@ async def content_service(
                     yield ContentService(settings, own, issuer, client)
                 finally:
                     await own.close()
+
+
+def _reachable(settings: Settings) -> Settings:
+    """The image AI fetches sources from our own port, unless told otherwise."""
+    if settings.aitubo is None or settings.aitubo.source_base_url != OWN_PORT:
+        return settings
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    aitubo = settings.aitubo.model_copy(update={"source_base_url": url})
+    return settings.model_copy(update={"aitubo": aitubo})
+
+
+def _own_port(settings: Settings) -> int:
+    if settings.aitubo is None or settings.aitubo.source_base_url == ELSEWHERE:
+        return 0
+    return int(settings.aitubo.source_base_url.rpartition(":")[2])
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:

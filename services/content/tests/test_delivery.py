@@ -265,11 +265,8 @@ async def test_a_failing_commit_changes_nothing(working: ContentService) -> None
 async def test_what_is_not_built_yet_checks_first(content: ContentService) -> None:
     creator, admin = content.creator, content.issuer.principal("admin")
     one = f"/content/{UNKNOWN}"
-    transform = {"prompt": "as a painting", "strength": 0.5}
     decision = {"decision": "remove", "reason": "spam"}
     for method, path, caller, body in (
-        ("POST", f"{one}/transform", creator, transform),
-        ("GET", f"{one}/jobs/{UNKNOWN}", creator, None),
         ("POST", f"{one}/reports", creator, {"reason": "spam"}),
         ("GET", "/content/reports", admin, None),
         ("POST", f"/content/reports/{UNKNOWN}/decision", admin, decision),

@@ -12,6 +12,7 @@ from memepool_content.adapters.media_store import LocalMediaStore
 from memepool_content.domain.image import Caps
 from memepool_content.settings import JobSettings, ProcessorSettings
 from memepool_content.use_cases.processing import Processing
+from memepool_content.use_cases.renditions import Renderer
 from services.content.tests.harness import ContentService, Serve, event_names
 from services.content.tests.pictures import (
     MIME_TYPES,
@@ -186,7 +187,8 @@ async def test_who_lost_the_lease_changes_nothing(content: ContentService) -> No
     answer = (await content.upload()).json()
     processor = ImageProcessor(ProcessorSettings(), Caps(), 0.1)
     store = LocalMediaStore(content.settings.store.folder)
-    slow = Processing(content.database, store, processor, content.settings.jobs, SystemClock())
+    renderer = Renderer(content.database, store, processor, SystemClock())
+    slow = Processing(renderer, content.settings.jobs, slots=1)
     job = await slow.lease()
     assert job is not None
     await content.as_owner("update processing_job set lease_id = gen_random_uuid()")

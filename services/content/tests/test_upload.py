@@ -86,8 +86,22 @@ async def test_needs_a_creator(content: ContentService) -> None:
     await nothing_left(content)
 
 
-async def test_transform_is_refused_before_anything_is_stored(content: ContentService) -> None:
-    problem(await content.upload(transform='{"prompt":"x"}'), 501, "not_built_yet")
+@pytest.mark.parametrize(
+    ("text", "pointer"),
+    [
+        ("{", "/transform"),
+        ("[]", "/transform"),
+        ("{}", "/transform/prompt"),
+        ('{"prompt": "x", "strength": 2}', "/transform/strength"),
+        ('{"prompt": "x", "kind": "video"}', "/transform/kind"),
+        ('{"prompt": "\\u0000"}', "/transform/prompt"),
+    ],
+)
+async def test_a_malformed_transform_is_refused(
+    content: ContentService, text: str, pointer: str
+) -> None:
+    refused = problem(await content.upload(transform=text), 422, "invalid_request")
+    assert refused["errors"][0]["pointer"] == pointer
     await nothing_left(content)
     assert content.stored() == []
 

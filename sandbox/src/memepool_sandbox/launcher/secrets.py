@@ -1,5 +1,6 @@
 """Keys of one DATA folder: made once, readable by their owner only."""
 
+import hmac
 import json
 import os
 import secrets
@@ -25,6 +26,12 @@ class Secrets:
     def deposit_xpub(self) -> str:
         """The public branch that deposit addresses come from; payments gets no more than this."""
         return str(ExtendedPrivateKey.from_seed(bytes.fromhex(self.deposit_seed), REGTEST).neuter())
+
+    @property
+    def source_key(self) -> str:
+        """Signs the addresses that hand images over to AITubo; derived, for that purpose only."""
+        master = bytes.fromhex(self.key_encryption_key)
+        return hmac.new(master, b"content source addresses", "sha256").hexdigest()
 
 
 def load_or_make(data: Path) -> Secrets:

@@ -96,6 +96,7 @@ async def running_system(
                 ports=choose_ports(options.port),
                 secrets=secrets,
                 chain_url=f"http://{HOST}:{options.chain_port}/v1/bsv",
+                aitubo_url=f"http://{HOST}:{options.aitubo_port}",
                 store=options.data / STORE,
             )
         )

@@ -10,7 +10,7 @@ from memepool_common.audit import audit_router
 from memepool_common.web.app import Probes, build_app, internal_app
 from memepool_common.web.lifespan import api_resources
 from memepool_content.adapters.media_store import LocalMediaStore
-from memepool_content.api import contents, later, media, uploads
+from memepool_content.api import contents, later, media, source, transformations, uploads
 from memepool_content.domain import errors
 from memepool_content.settings import Settings
 
@@ -29,6 +29,7 @@ STATUSES: dict[type[Exception], int] = {
     errors.InvalidMetadataError: 422,
     errors.FileTooLargeError: 413,
     errors.QuotaError: 429,
+    errors.TransformUnavailableError: 503,
 }
 
 
@@ -39,6 +40,7 @@ def create_apps(settings: Settings, probes: Probes) -> tuple[FastAPI, FastAPI]:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.media_store = LocalMediaStore(settings.store.folder)
         app.state.upload_limits = settings.uploads
+        app.state.aitubo = settings.aitubo
         app.state.upload_streams = asyncio.Semaphore(settings.uploads.concurrent_max)
         async with api_resources(app, settings, probes):
             yield
@@ -54,6 +56,8 @@ def create_apps(settings: Settings, probes: Probes) -> tuple[FastAPI, FastAPI]:
             later.router,
             contents.router,
             media.router,
+            transformations.router,
+            source.router,
         ],
         errors=STATUSES,
         body_limits={"/content/upload": settings.uploads.file_bytes_max + UPLOAD_OVERHEAD_BYTES},

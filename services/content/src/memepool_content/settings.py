@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
 from memepool_common.settings import (
@@ -68,6 +68,35 @@ class JobSettings(Group):
     poll_interval_s: float = Field(default=1.0, gt=0)
 
 
+class AituboSettings(Group):
+    """The image AI, and the limits on what is asked of it. Quotas count per user."""
+
+    base_url: str = Field(default="https://api.aitubo.ai")
+    api_key: SecretStr
+    model_id: str | None = Field(default=None, description="unless a style names a model")
+    connect_timeout_s: float = Field(default=5.0, gt=0)
+    timeout_s: float = Field(default=15.0, gt=0)
+    concurrent_max: int = Field(default=4, ge=1, description="jobs under way there, of all of us")
+    poll_interval_s: float = Field(default=3.0, gt=0)
+    poll_interval_max_s: float = Field(default=10.0, gt=0)
+    deadline_s: float = Field(default=600.0, gt=0, description="from submission to the result")
+    queue_deadline_s: float = Field(default=3600.0, gt=0, description="until submission")
+    retry_delay_s: float = Field(default=5.0, ge=0)
+    failures_max: int = Field(default=5, ge=1, description="in a row, before the circuit opens")
+    open_s: float = Field(default=30.0, gt=0, description="of an open circuit")
+    result_origins: tuple[str, ...] = Field(
+        default=("https://file.aitubo.ai",),
+        description="where results may lie: scheme, host, port; an address may be a private one",
+    )
+    result_bytes_max: int = Field(default=16 * 1024 * 1024, gt=0)
+    result_timeout_s: float = Field(default=30.0, gt=0)
+    source_base_url: str = Field(description="where the image AI reaches our API")
+    source_key: SecretStr = Field(min_length=32, description="signs those addresses, nothing else")
+    source_ttl_s: int = Field(default=600, gt=0, le=600)
+    open_per_user_max: int = Field(default=5, ge=1)
+    daily_max: int = Field(default=50, ge=1)
+
+
 class Settings(BaseSettings):
     """Everything that the content service can be told."""
 
@@ -83,3 +112,4 @@ class Settings(BaseSettings):
     images: ImageSettings = ImageSettings()
     processor: ProcessorSettings = ProcessorSettings()
     jobs: JobSettings = JobSettings()
+    aitubo: AituboSettings | None = None

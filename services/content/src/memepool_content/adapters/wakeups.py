@@ -8,7 +8,7 @@ import psycopg
 
 from memepool_common.db import Database
 
-CHANNEL = "processing_job"
+CHANNEL = "content_jobs"
 
 
 async def wake_worker(database: Database) -> None:

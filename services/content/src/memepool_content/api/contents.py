@@ -35,9 +35,10 @@ async def list_content(  # each filter is a parameter
     cursor: Cursor = None,
 ) -> Page[Content]:
     """Everybody sees what is ready; creators also see their own in every other status."""
+    viewer_id = caller.user_id if caller else None
     found = await store.page(
         session,
-        viewer_id=caller.user_id if caller else None,
+        viewer_id=viewer_id,
         sees_all=caller is not None and caller.role == "admin",
         creator_id=creator_id,
         status=Status(status.value) if status else None,
@@ -47,7 +48,7 @@ async def list_content(  # each filter is a parameter
     )
     more = len(found) > limit
     return Page(
-        items=[content_of(meme) for meme in found[:limit]],
+        items=[content_of(meme, viewer_id) for meme in found[:limit]],
         next_cursor=encode_cursor(found[limit - 1].id) if more else None,
     )
 
@@ -59,7 +60,8 @@ async def read_content(
     """While it is processed, and when it was rejected, only its creator sees it."""
     viewer_id = caller.user_id if caller else None
     admin = caller is not None and caller.role == "admin"
-    return content_of(await memes.visible(session, content_id, viewer_id, admin=admin))
+    meme = await memes.visible(session, content_id, viewer_id, admin=admin)
+    return content_of(meme, viewer_id)
 
 
 @router.put("/content/{content_id}", summary="Change title, description or tags")
@@ -75,7 +77,8 @@ async def update_content(
     if "tags" in update.model_fields_set:
         changes["tags"] = clean_tags(update.tags or ())
     now = datetime.now(UTC)
-    return content_of(await memes.change(session, content_id, caller.user_id, changes, now))
+    meme = await memes.change(session, content_id, caller.user_id, changes, now)
+    return content_of(meme, caller.user_id)
 
 
 @router.delete("/content/{content_id}", status_code=204, summary="Remove a meme for good")

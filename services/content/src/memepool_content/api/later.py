@@ -1,4 +1,4 @@
-"""Calls whose contract stands and whose body is still to come: transformations and reports."""
+"""Calls whose contract stands and whose body is still to come: reports."""
 # ruff: noqa: ARG001 - the signatures are the contract; nothing reads them yet
 
 from typing import Any
@@ -6,35 +6,17 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
-from memepool_common.web.deps import AdminCaller, Caller, CreatorCaller, IdempotencyKey
+from memepool_common.web.deps import AdminCaller, Caller, IdempotencyKey
 from memepool_common.web.model import PAGE_SIZE_DEFAULT, Cursor, Limit, Page
 from memepool_common.web.problem import not_built_yet
 from memepool_content.api.schemas import (
     DecisionRequest,
-    Job,
     Report,
     ReportRequest,
-    TransformRequest,
 )
 
 router = APIRouter(tags=["content"])
 _LATER: dict[str, Any] = {"openapi_extra": {"x-not-built-yet": True}}
-
-
-@router.post(
-    "/content/{content_id}/transform", status_code=202, summary="Transform a meme by AI", **_LATER
-)
-async def transform_content(
-    content_id: UUID, body: TransformRequest, caller: CreatorCaller, key: IdempotencyKey = None
-) -> Job:
-    """The result becomes a new version of the image."""
-    raise not_built_yet("transformContent")
-
-
-@router.get("/content/{content_id}/jobs/{job_id}", summary="A transformation's state", **_LATER)
-async def read_content_job(content_id: UUID, job_id: UUID, caller: Caller) -> Job:
-    """For the meme's owner."""
-    raise not_built_yet("readContentJob")
 
 
 @router.post("/content/{content_id}/reports", status_code=201, summary="Report a meme", **_LATER)

@@ -9,6 +9,8 @@ from pydantic import Field
 from memepool_common.web.model import RequestModel, Timestamp, WireModel
 from memepool_content.domain.meme import DESCRIPTION_LENGTH_MAX, TITLE_LENGTH_MAX, Meme
 from memepool_content.domain.meme import Variant as DomainVariant
+from memepool_content.domain.transformation import Failure, Kind, Wanted
+from memepool_content.domain.transformation import Transformation as DomainTransformation
 
 
 class ContentStatus(StrEnum):
@@ -46,13 +48,20 @@ class Rejection(WireModel):
     detail: str
 
 
+JobState = Literal["queued", "running", "done", "failed"]
+TransformKind = Literal["image2image", "text2image", "upscale"]
+
+
 class Transformation(WireModel):
-    """The transformation that made this version."""
+    """What made this version. To its owner: the latest transformation, however far it is."""
 
     job_id: UUID
+    state: JobState
+    kind: TransformKind
     prompt: str
     style: str | None
     strength: float | None
+    error: str | None
 
 
 class Content(WireModel):
@@ -79,8 +88,8 @@ class Content(WireModel):
     updated_at: Timestamp
 
 
-def content_of(meme: Meme) -> Content:
-    """The wire's view of a meme that is not removed."""
+def content_of(meme: Meme, viewer_id: UUID | None = None) -> Content:
+    """The wire's view of a meme that is not removed; its owner sees more of transformations."""
     rejection = None
     if meme.rejection_code is not None:
         rejection = Rejection(code=meme.rejection_code, detail=meme.rejection_detail or "")
@@ -100,10 +109,25 @@ def content_of(meme: Meme) -> Content:
         version=meme.version,
         quality=meme.quality,
         variants=[_variant_of(meme, variant) for variant in meme.variants],
-        transformation=None,
+        transformation=_transformation_of(meme, viewer_id),
         rejection=rejection,
         created_at=meme.created_at,
         updated_at=meme.updated_at,
+    )
+
+
+def _transformation_of(meme: Meme, viewer_id: UUID | None) -> Transformation | None:
+    job = meme.transformation
+    if job is None or not (job.state == "done" or meme.creator_id == viewer_id):
+        return None
+    return Transformation(
+        job_id=job.id,
+        state=job.wire_state,
+        kind=job.kind.value,
+        prompt=job.prompt,
+        style=job.style,
+        strength=job.strength,
+        error=job.error,
     )
 
 
@@ -127,11 +151,21 @@ class ContentUpdate(RequestModel):
 
 
 class TransformRequest(RequestModel):
-    """What AITubo shall make of the image."""
+    """What AITubo shall make of the image.
+
+    `image2image` makes it anew after the prompt, the more of it the higher `strength` is;
+    `text2image` paints the prompt and ignores the image; `upscale` enlarges the image and ignores
+    the prompt. A `style` is the name of a model, or words that are added to the prompt.
+    """
 
     prompt: str = Field(min_length=1, max_length=2_000)
     style: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    strength: Annotated[float, Field(gt=0, le=1)] | None = None
+    strength: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    kind: TransformKind = "image2image"
+
+    def wanted(self) -> Wanted:
+        """The same for the rules."""
+        return Wanted(Kind(self.kind), self.prompt, self.style, self.strength)
 
 
 class Job(WireModel):
@@ -139,15 +173,38 @@ class Job(WireModel):
 
     id: UUID
     content_id: UUID
-    state: Literal["queued", "running", "done", "failed"]
+    state: JobState
     progress_percent: int
+    kind: TransformKind
     prompt: str
     style: str | None
     strength: float | None
-    error: str | None
+    error: str | None = Field(description="why it failed, one of: " + ", ".join(Failure))
+    error_detail: str | None = Field(description="the same for people")
+    credits_consumed: int | None = Field(description="what AITubo charged for it")
     version: int | None = Field(description="that came out of it")
     created_at: Timestamp
     updated_at: Timestamp
+
+
+def job_of(job: DomainTransformation) -> Job:
+    """The wire's view of a transformation."""
+    return Job(
+        id=job.id,
+        content_id=job.content_id,
+        state=job.wire_state,
+        progress_percent=job.progress_percent,
+        kind=job.kind.value,
+        prompt=job.prompt,
+        style=job.style,
+        strength=job.strength,
+        error=job.error,
+        error_detail=job.error_detail,
+        credits_consumed=job.credits_consumed,
+        version=job.version,
+        created_at=job.created_at,
+        updated_at=job.updated_at,
+    )
 
 
 class ReportRequest(RequestModel):

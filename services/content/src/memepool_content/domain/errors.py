@@ -12,10 +12,12 @@ ContentError
 ├── EmptyFileError                empty_file
 ├── FileTooLargeError             file_too_large
 ├── InvalidMetadataError          invalid_metadata
+├── TransformUnavailableError     transform_unavailable
 └── QuotaError
     ├── UserQueueFullError        upload_queue_full
     ├── QueueFullError            uploads_busy
-    └── DailyQuotaError           daily_quota_exceeded
+    ├── DailyQuotaError           daily_quota_exceeded
+    └── TransformQuotaError       transform_quota_exceeded
 ImageRejectedError                codes of `domain.image` and `domain.quality`: the fate of an
                                   upload, told in `Content.rejection`, never an HTTP status
 """
@@ -106,6 +108,15 @@ class InvalidMetadataError(ContentError):
         self.extra = {"errors": [error]}
 
 
+class TransformUnavailableError(ContentError):
+    """No image AI is set up here."""
+
+    code = "transform_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("Memes cannot be transformed here: no image AI is set up.")
+
+
 class QuotaError(ContentError):
     """Too much for now; `Retry-After` says for how long, in seconds."""
 
@@ -133,6 +144,13 @@ class DailyQuotaError(QuotaError):
 
     code = "daily_quota_exceeded"
     retry_after_s = 3600
+
+
+class TransformQuotaError(QuotaError):
+    """Too many transformations of one user at once, or within a day."""
+
+    code = "transform_quota_exceeded"
+    retry_after_s = 60
 
 
 class ImageRejectedError(Exception):

@@ -9,6 +9,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from memepool_content.domain.errors import ForbiddenTransitionError, InvalidMetadataError
+from memepool_content.domain.transformation import Transformation
 
 TITLE_LENGTH_MAX = 200
 DESCRIPTION_LENGTH_MAX = 2_000
@@ -63,6 +64,7 @@ class Meme:
     """A row of content. What the image says is None until it has been processed.
 
     `version` counts images; `revision` counts changes of any kind and orders events.
+    `transformation` is the latest one: under way, failed, or the maker of this version.
     """
 
     id: UUID
@@ -84,7 +86,9 @@ class Meme:
     rejection_detail: str | None
     created_at: datetime
     updated_at: datetime
+    transformation_id: UUID | None = None
     variants: tuple[Variant, ...] = ()
+    transformation: Transformation | None = None
 
 
 def clean_title(text: str | None) -> str | None:

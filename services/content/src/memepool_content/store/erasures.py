@@ -11,7 +11,12 @@ _ADD = text(
     "insert into erasure (key, due_at) select key, :due_at from unnest(cast(:keys as text[])) key"
     " on conflict (key) do update set due_at = least(erasure.due_at, excluded.due_at)"
 )
-_KEEP = text("delete from erasure where key = :key returning key")
+_RESERVE = text(
+    "insert into erasure (key, due_at) select key, :due_at from unnest(cast(:keys as text[])) key"
+    " order by key on conflict (key) do update set due_at = excluded.due_at"
+)
+_HASTEN = text("update erasure set due_at = :due_at where key = any(:keys)")
+_KEEP = text("delete from erasure where key = any(:keys) returning key")
 _DUE = text(
     "select key from erasure where due_at <= :now order by due_at limit :limit"
     " for update skip locked"
@@ -24,9 +29,24 @@ async def add(session: Session, keys: Iterable[str], due_at: datetime) -> None:
     await session.execute(_ADD, {"keys": sorted(set(keys)), "due_at": due_at})
 
 
-async def keep(session: Session, key: str) -> bool:
-    """The object is needed after all. False: it is already gone."""
-    return (await session.execute(_KEEP, {"key": key})).one_or_none() is not None
+async def reserve(session: Session, keys: Iterable[str], due_at: datetime) -> None:
+    """These objects are about to be stored: unless they are kept, they go at `due_at`.
+
+    Waits for an erasure under way, so that what is stored afterwards stays.
+    """
+    await session.execute(_RESERVE, {"keys": sorted(set(keys)), "due_at": due_at})
+
+
+async def hasten(session: Session, keys: Iterable[str], due_at: datetime) -> None:
+    """Of these objects, those that were reserved are not needed; what is in use is not touched."""
+    await session.execute(_HASTEN, {"keys": sorted(set(keys)), "due_at": due_at})
+
+
+async def keep(session: Session, keys: Iterable[str]) -> bool:
+    """The reserved objects are needed after all. False: one of them is already gone."""
+    wanted = sorted(set(keys))
+    found = (await session.execute(_KEEP, {"keys": wanted})).all()
+    return len(found) == len(wanted)
 
 
 async def due(session: Session, now: datetime, limit: int) -> Sequence[str]:

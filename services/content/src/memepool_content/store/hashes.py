@@ -11,18 +11,23 @@ from memepool_common.db import Session
 _CLAIM = text(
     "insert into image_hash (sha256, content_id)"
     " select sha256, :content_id from unnest(cast(:hashes as text[])) as sha256 order by sha256"
-    " on conflict do nothing"
+    " on conflict do nothing returning sha256"
 )
+_UNDO = text("delete from image_hash where sha256 = any(:hashes)")
 _HOLDERS = text("select distinct content_id from image_hash where sha256 = any(:hashes)")
 _RELEASE = text("delete from image_hash where content_id = :content_id")
 
 
 async def claim(session: Session, content_id: UUID, hashes: Iterable[str]) -> UUID | None:
-    """Claim hashes for a meme; returns another meme that holds one of them, or None."""
+    """Claim hashes for a meme. If another one holds any of them, returns it and claims nothing."""
     wanted = sorted(set(hashes))
-    await session.execute(_CLAIM, {"content_id": content_id, "hashes": wanted})
+    rows = await session.execute(_CLAIM, {"content_id": content_id, "hashes": wanted})
+    fresh = list(rows.scalars())
     holders = (await session.execute(_HOLDERS, {"hashes": wanted})).scalars()
-    return next((holder for holder in sorted(holders) if holder != content_id), None)
+    other = next((holder for holder in sorted(holders) if holder != content_id), None)
+    if other is not None:
+        await session.execute(_UNDO, {"hashes": fresh})
+    return other
 
 
 async def release(session: Session, content_id: UUID) -> None:

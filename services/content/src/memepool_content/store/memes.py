@@ -11,11 +11,14 @@ from sqlalchemy import delete, insert, or_, select, text, update
 
 from memepool_common.db import Session
 from memepool_content.domain.meme import PUBLIC, Meme, Status, Variant
+from memepool_content.domain.transformation import Transformation
+from memepool_content.store import transformations
 from memepool_content.store.tables import content, variant
 
 # Thumb first would be chance; clients read the list in this order.
 _ORDER = {"full": 0, "preview": 1, "thumb": 2}
-_FIELDS = [field.name for field in fields(Meme) if field.name != "variants"]
+_JOINED = {"variants", "transformation"}
+_FIELDS = [field.name for field in fields(Meme) if field.name not in _JOINED]
 
 
 async def add(session: Session, meme: Meme) -> None:
@@ -51,6 +54,12 @@ async def add_variants(
     """The renditions of a version."""
     identity = {"content_id": content_id, "version": version}
     await session.execute(insert(variant), [{**identity, **asdict(item)} for item in variants])
+
+
+async def hashes_in_use(session: Session, content_id: UUID) -> set[str]:
+    """The hashes of a meme's renditions, of all versions."""
+    query = select(variant.c.sha256).where(variant.c.content_id == content_id)
+    return set((await session.execute(query)).scalars())
 
 
 async def remove_variants(session: Session, content_id: UUID) -> set[str]:
@@ -112,16 +121,23 @@ async def _with_variants(session: Session, rows: Sequence[Any]) -> list[Meme]:
         query = select(variant).where(variant.c.content_id.in_(shown))
         for row in (await session.execute(query)).all():
             by_version[row.content_id, row.version].append(_variant(row))
+    jobs = await transformations.by_ids(
+        session, [row.transformation_id for row in rows if row.transformation_id is not None]
+    )
     return [
-        _meme(row, sorted(by_version[row.id, row.version], key=lambda item: _ORDER[item.name]))
+        _meme(
+            row,
+            sorted(by_version[row.id, row.version], key=lambda item: _ORDER[item.name]),
+            jobs.get(row.transformation_id),
+        )
         for row in rows
     ]
 
 
-def _meme(row: Any, variants: Sequence[Variant]) -> Meme:
+def _meme(row: Any, variants: Sequence[Variant], job: Transformation | None) -> Meme:
     values = {name: getattr(row, name) for name in _FIELDS}
-    values |= {"tags": tuple(row.tags), "status": Status(row.status), "variants": tuple(variants)}
-    return Meme(**values)
+    values |= {"tags": tuple(row.tags), "status": Status(row.status)}
+    return Meme(**values, variants=tuple(variants), transformation=job)
 
 
 def _variant(row: Any) -> Variant:

@@ -38,6 +38,7 @@ content = Table(
     Column("removed_by", Text),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("transformation_id", Uuid),
 )
 
 variant = Table(
@@ -51,4 +52,32 @@ variant = Table(
     Column("height", Integer, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("sha256", Text, nullable=False),
+)
+
+transformation = Table(
+    "transformation",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("content_id", Uuid, nullable=False),
+    Column("creator_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("style", Text),
+    Column("strength", Float),
+    Column("state", Text, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("progress_percent", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("remote_id", Text),
+    Column("credits_consumed", Integer),
+    Column("upload_key", Text),
+    Column("version", Integer),
+    Column("error", Text),
+    Column("error_detail", Text),
+    Column("available_at", DateTime(timezone=True), nullable=False),
+    Column("lease_id", Uuid),
+    Column("leased_until", DateTime(timezone=True)),
+    Column("submitted_at", DateTime(timezone=True)),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
 )

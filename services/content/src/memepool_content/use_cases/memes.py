@@ -11,13 +11,16 @@ from memepool_common.events import outbox
 from memepool_content.adapters.media_store import media_key
 from memepool_content.domain.errors import NotFoundError, NotOwnerError, RemovedError
 from memepool_content.domain.meme import PUBLIC, Meme, Status, check_transition
+from memepool_content.domain.transformation import Failure
 from memepool_content.events import (
     MemePublishedData,
     MemeRemovedData,
     meme_published,
     meme_removed,
 )
+from memepool_content.imaging.result import Processed
 from memepool_content.store import erasures, hashes, jobs, memes
+from memepool_content.use_cases import transformations
 
 
 async def visible(
@@ -75,6 +78,7 @@ async def remove(
     by: Literal["owner", "admin"] = "owner" if meme.creator_id == caller_id else "admin"
     was_public = meme.status in PUBLIC
     upload_key = await jobs.cancel(session, meme.id)
+    await transformations.stop(session, meme, Failure.REMOVED, "The meme was removed.", now)
     gone = [media_key(meme.id, sha256) for sha256 in await memes.remove_variants(session, meme.id)]
     gone += [upload_key] if upload_key else []
     await erasures.add(session, gone, now)
@@ -93,6 +97,29 @@ async def remove(
         action="content.meme.removed",
         subject=str(meme.id),
         details={"by": by, "sha256": meme.sha256},
+    )
+
+
+async def show(
+    session: Session, meme: Meme, done: Processed, version: int, now: datetime, **values: Any
+) -> Meme:
+    """Make this image the meme's, as that version; the meme is ready."""
+    full = next(variant for variant in done.variants if variant.name == "full")
+    await memes.add_variants(session, meme.id, version, done.variants)
+    return await memes.change(
+        session,
+        meme,
+        now,
+        status=Status.READY,
+        version=version,
+        mime_type=full.mime_type,
+        width=full.width,
+        height=full.height,
+        size_bytes=full.size_bytes,
+        sha256=full.sha256,
+        frames=done.frames,
+        quality=done.quality,
+        **values,
     )
 
 

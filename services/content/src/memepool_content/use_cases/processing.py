@@ -4,12 +4,8 @@ Everything that a job does may be done twice: what it stores has the same key ea
 who still holds the lease may finish it.
 """
 
-import asyncio
 import contextlib
-import tempfile
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from uuid import UUID
 
 import structlog
@@ -20,16 +16,18 @@ from memepool_common.db import Database, Session
 from memepool_common.events import outbox
 from memepool_common.events.errors import is_infrastructure
 from memepool_common.ids import uuid7
-from memepool_content.adapters.image_processor import ImageProcessor, ProcessorCrashedError
-from memepool_content.adapters.media_store import MediaStore, media_key
+from memepool_content.adapters.image_processor import ProcessorCrashedError
 from memepool_content.domain.errors import ImageRejectedError
 from memepool_content.domain.meme import Meme, Status, check_transition
+from memepool_content.domain.transformation import Failure
 from memepool_content.events import MemeRejectedData, meme_rejected
-from memepool_content.imaging.result import Processed
 from memepool_content.settings import JobSettings
 from memepool_content.store import erasures, hashes, jobs, memes
 from memepool_content.store.jobs import Job
-from memepool_content.use_cases.memes import publish
+from memepool_content.use_cases import transformations
+from memepool_content.use_cases.leases import renewing
+from memepool_content.use_cases.memes import publish, show
+from memepool_content.use_cases.renditions import Rendered, Renderer, claim
 
 CRASHES_MAX = 2
 """An image process may die by accident once; the second time, its file is to blame."""
@@ -44,11 +42,19 @@ log = structlog.get_logger(__name__)
 class Processing:
     """What jobs need."""
 
-    database: Database
-    store: MediaStore
-    processor: ImageProcessor
+    renderer: Renderer
     settings: JobSettings
-    clock: Clock
+    slots: int
+
+    @property
+    def database(self) -> Database:
+        """Where the queue is."""
+        return self.renderer.database
+
+    @property
+    def clock(self) -> Clock:
+        """The time."""
+        return self.renderer.clock
 
     async def lease(self) -> Job | None:
         """The next job, ours for a while."""
@@ -61,7 +67,11 @@ class Processing:
             if job.attempts > self.settings.attempts_max:  # its workers died, all of them
                 await self._reject(job, _GIVEN_UP)
                 return
-            async with self._keeping(job):
+            async with renewing(
+                self.database,
+                lambda session: jobs.renew(session, job, self.settings.lease_s),
+                self.settings.lease_s,
+            ):
                 await self._process(job)
         except Exception as error:
             if not is_infrastructure(error):
@@ -72,63 +82,41 @@ class Processing:
         """Remove from the store what must go."""
         async with self.database.transaction() as session:
             keys = await erasures.due(session, self.clock.now(), ERASED_AT_ONCE_MAX)
-            await self.store.delete(keys)
+            await self.renderer.store.delete(keys)
             await erasures.done(session, keys)
 
     async def _process(self, job: Job) -> None:
-        with tempfile.TemporaryDirectory(prefix="memepool-image-") as name:
-            source, folder = Path(name, "upload"), Path(name, "renditions")
-            await asyncio.to_thread(folder.mkdir)
-            try:
-                await self.store.fetch(job.upload_key, source)
-                done = await self.processor.process(source, folder)
-            except ImageRejectedError as error:
-                await self._reject(job, error)
-                return
-            except ProcessorCrashedError:
-                if job.attempts >= CRASHES_MAX:
-                    detail = "The image makes the decoder crash."
-                    await self._reject(job, ImageRejectedError("malformed_image", detail))
-                    return
+        try:
+            rendered = await self.renderer.render(job.content_id, job.upload_key)
+        except ImageRejectedError as error:
+            await self._reject(job, error)
+        except ProcessorCrashedError:
+            if job.attempts >= CRASHES_MAX:
+                detail = "The image makes the decoder crash."
+                await self._reject(job, ImageRejectedError("malformed_image", detail))
+            else:
                 await self._retry(job, 0)
-                return
-            for variant in done.variants:
-                key = media_key(job.content_id, variant.sha256)
-                await self.store.put(key, Path(done.files[variant.name]))
-        await self._publish(job, done)
+        else:
+            await self._publish(job, rendered)
 
-    async def _publish(self, job: Job, done: Processed) -> None:
-        full = next(variant for variant in done.variants if variant.name == "full")
-        keys = [media_key(job.content_id, variant.sha256) for variant in done.variants]
+    async def _publish(self, job: Job, rendered: Rendered) -> None:
         async with self.database.transaction() as session:
             meme = await self._finish(session, job)
             if meme is None:
                 # Removed while we worked, or another worker took over: that one needs the bytes.
                 if await _is_removed(session, job.content_id):
-                    await erasures.add(session, keys, self.clock.now())
+                    await self.renderer.drop(session, rendered)
                 return
-            mine = [full.sha256, done.pixel_sha256]
-            holder = await hashes.claim(session, meme.id, mine)
-            if holder is not None:
-                await erasures.add(session, keys, self.clock.now())
-                await self._record_rejection(session, meme, await _taken(session, holder))
+            taken = await claim(session, meme.id, rendered.done)
+            if taken is not None:
+                await self.renderer.drop(session, rendered)
+                await self._record_rejection(session, meme, taken)
                 return
+            await self.renderer.keep(session, rendered)
             check_transition(meme.status, Status.READY)
-            await memes.add_variants(session, meme.id, meme.version, done.variants)
-            meme = await memes.change(
-                session,
-                meme,
-                self.clock.now(),
-                status=Status.READY,
-                mime_type=full.mime_type,
-                width=full.width,
-                height=full.height,
-                size_bytes=full.size_bytes,
-                sha256=full.sha256,
-                frames=done.frames,
-                quality=done.quality,
-            )
+            meme = await show(session, meme, rendered.done, meme.version, self.clock.now())
             await publish(session, meme)
+            await transformations.start_waiting(session, meme, self.clock.now())
 
     async def _reject(self, job: Job, reason: ImageRejectedError) -> None:
         async with self.database.transaction() as session:
@@ -142,6 +130,8 @@ class Processing:
         now = self.clock.now()
         check_transition(meme.status, Status.REJECTED)
         await hashes.release(session, meme.id)
+        failure = f"The upload was rejected: {reason.code}."
+        await transformations.stop(session, meme, Failure.SOURCE_REJECTED, failure, now)
         meme = await memes.change(
             session,
             meme,
@@ -187,32 +177,7 @@ class Processing:
         async with self.database.transaction() as session:
             await jobs.retry(session, job, delay_s)
 
-    @contextlib.asynccontextmanager
-    async def _keeping(self, job: Job) -> AsyncIterator[None]:
-        """Renew the lease while the block runs."""
-
-        async def renew() -> None:
-            while True:
-                await asyncio.sleep(self.settings.lease_s / 3)
-                with contextlib.suppress(Exception):  # the next renewal may succeed
-                    async with self.database.transaction() as session:
-                        await jobs.renew(session, job, self.settings.lease_s)
-
-        task = asyncio.create_task(renew(), name="lease")
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
 
 async def _is_removed(session: Session, content_id: UUID) -> bool:
     meme = await memes.get(session, content_id)
     return meme is None or meme.status is Status.REMOVED
-
-
-async def _taken(session: Session, holder: UUID) -> ImageRejectedError:
-    if await _is_removed(session, holder):
-        return ImageRejectedError("removed_before", "This image was removed and cannot come back.")
-    detail = "This image was uploaded before; its first uploader keeps the credit."
-    return ImageRejectedError("duplicate", detail)

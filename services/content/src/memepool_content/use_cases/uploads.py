@@ -16,8 +16,10 @@ from memepool_content.domain.errors import (
     UserQueueFullError,
 )
 from memepool_content.domain.meme import PUBLIC, Meme, Status
-from memepool_content.settings import UploadSettings
+from memepool_content.domain.transformation import Wanted
+from memepool_content.settings import AituboSettings, UploadSettings
 from memepool_content.store import erasures, hashes, jobs, members, memes
+from memepool_content.use_cases import transformations
 
 UNCLAIMED_UPLOAD_KEPT = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -32,6 +34,7 @@ class NewUpload:
     title: str | None
     description: str | None
     tags: tuple[str, ...]
+    transform: Wanted | None = None
 
 
 async def admit(session: Session, creator_id: UUID, limits: UploadSettings, now: datetime) -> None:
@@ -59,12 +62,18 @@ async def announce(session: Session, key: str, now: datetime) -> None:
 
 
 async def accept(
-    session: Session, creator_id: UUID, upload: NewUpload, limits: UploadSettings, now: datetime
+    session: Session,
+    creator_id: UUID,
+    upload: NewUpload,
+    limits: UploadSettings,
+    aitubo: AituboSettings | None,
+    now: datetime,
 ) -> Meme:
     """Make an announced upload a meme in `processing`, queued.
 
     Raises:
-        what `admit` raises; DuplicateError, TakenDownError: the same file was uploaded before.
+        what `admit` and `transformations.wait` raise
+        DuplicateError, TakenDownError: the same file was uploaded before.
     """
     await admit(session, creator_id, limits, now)
     meme = Meme(
@@ -95,7 +104,7 @@ async def accept(
     await jobs.add(
         session, content_id=meme.id, creator_id=creator_id, upload_key=upload.key, now=now
     )
-    if not await erasures.keep(session, upload.key):
+    if not await erasures.keep(session, [upload.key]):
         raise TimeoutError("the upload was given up before it was accepted")
     await audit.record(
         session,
@@ -105,6 +114,8 @@ async def accept(
         subject=str(meme.id),
         details={"sha256": upload.sha256},
     )
+    if upload.transform is not None:
+        return await transformations.wait(session, meme, upload.transform, aitubo, now)
     return meme
 
 

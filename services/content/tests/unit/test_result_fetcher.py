@@ -1,0 +1,61 @@
+"""Addresses from outside: only listed origins, and no name that leads to a private address."""
+
+import socket
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from memepool_content.adapters.aitubo import NoAnswerError
+from memepool_content.adapters.result_fetcher import ResultFetcher, ResultRefusedError
+from memepool_content.settings import AituboSettings
+
+
+def fetcher(*origins: str) -> ResultFetcher:
+    return ResultFetcher(
+        AituboSettings(
+            api_key=SecretStr("key"),
+            source_base_url="https://memes.example",
+            source_key=SecretStr("k" * 32),
+            result_origins=origins,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://files.example/a.jpg",
+        "https://files.example:8443/a.jpg",
+        "https://files.example.evil.test/a.jpg",
+        "https://files.example@evil.test/a.jpg",
+        "https://user@files.example/a.jpg",
+        "https://127.0.0.1/a.jpg",
+        "file:///etc/passwd",
+        "//files.example/a.jpg",
+        "images/a.jpg",
+        "https://[::1/a.jpg",
+        "",
+    ],
+)
+async def test_what_is_not_on_the_list_is_refused(tmp_path: Path, address: str) -> None:
+    with pytest.raises(ResultRefusedError):
+        await fetcher("https://files.example").fetch(address, tmp_path / "result")
+    assert not (tmp_path / "result").exists()
+
+
+@pytest.mark.parametrize("found", [["10.0.0.7"], ["::1"], ["203.0.114.9", "192.168.1.1"], []])
+async def test_a_listed_name_may_not_lead_to_a_private_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: list[str]
+) -> None:
+    answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 443)) for ip in found]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
+    with pytest.raises(ResultRefusedError, match="public"):
+        await fetcher("https://files.example").fetch(
+            "https://files.example/a.jpg", tmp_path / "result"
+        )
+
+
+async def test_a_listed_address_is_taken_at_its_word(tmp_path: Path) -> None:
+    with pytest.raises(NoAnswerError):  # nobody listens there, but it was tried
+        await fetcher("http://127.0.0.1:1").fetch("http://127.0.0.1:1/a.jpg", tmp_path / "result")
