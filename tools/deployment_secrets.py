@@ -132,6 +132,9 @@ def kubernetes_secrets(known: dict[str, str]) -> list[Document]:
             found[f"{service}-{role}"] = {f"MEMEPOOL_{service.upper()}_DATABASE__{name}": url}
     found["auth-app"]["MEMEPOOL_AUTH_KEYS__ENCRYPTION_KEY"] = known["AUTH_ENCRYPTION_KEY"]
     found["payments-app"]["MEMEPOOL_PAYMENTS_CHAIN__DEPOSIT_XPUB"] = known["DEPOSIT_XPUB"]
+    redis = f"redis://:{known['REDIS_PASSWORD']}@redis:6379/0"
+    found["gateway-app"] = {"MEMEPOOL_GATEWAY_REDIS__URL": redis}
+    found["redis"] = {"redis.conf": f"requirepass {known['REDIS_PASSWORD']}\n"}
     found["world"] = {"MEMEPOOL_SANDBOX_AITUBO_KEY": known["AITUBO_KEY"]}
     found["postgres"] = {"POSTGRES_PASSWORD": known["POSTGRES_PASSWORD"]}
     found["rabbitmq"] = {"definitions.json": json.dumps(definitions(known))}

@@ -60,7 +60,8 @@ def member_of(name: str) -> str:
 
 def test_it_holds_every_process_and_server() -> None:
     wanted = {*SERVERS, "world", "provision", *OWN_SERVICES}
-    wanted |= {f"{name}-{role}" for name in DATABASES for role in ("worker", "migrate")}
+    wanted |= {f"{name}-migrate" for name in DATABASES}
+    wanted |= {f"{name}-worker" for name in OWN_SERVICES}
     assert SERVICES.keys() == wanted
 
 
@@ -70,9 +71,10 @@ def test_the_environment_makes_settings(name: str, monkeypatch: pytest.MonkeyPat
     assert unknown_names(member, environment) == set()
     settings = settings_from(member, environment, monkeypatch)
     role = SERVICES[name]["command"][0]
-    needs_broker = role == "worker" or name == "gateway"
-    assert (settings.bus is not None) is needs_broker
-    if name != "gateway":
+    assert (settings.bus is not None) is (role == "worker")
+    if member == "gateway":
+        assert settings.redis is not None
+    else:
         assert (settings.database.owner_url is not None) is (role == "migrate")
 
 
@@ -80,7 +82,13 @@ def test_the_environment_makes_settings(name: str, monkeypatch: pytest.MonkeyPat
 def test_addresses_lead_to_services_that_are_there(name: str) -> None:
     """Host and port of every URL: an API, an internal port, a server, or the process itself."""
     ports = {name: {8000, 9000} for name in OWN_SERVICES}
-    ports |= {"postgres": {5432}, "rabbitmq": {5672}, "world": {8090, 8091}, "127.0.0.1": {9000}}
+    ports |= {
+        "postgres": {5432},
+        "rabbitmq": {5672},
+        "redis": {6379},
+        "world": {8090, 8091},
+        "127.0.0.1": {9000},
+    }
     for value in environment_of(SERVICES[name]).values():
         address = re.fullmatch(r"\w+(?:\+\w+)?://(?:[^@/]+@)?([\w.]+):(\d+)(/.*)?", value)
         if address:
@@ -154,7 +162,7 @@ def test_the_command_is_one_that_the_image_knows(name: str) -> None:
 def test_the_order_of_starting_has_no_circle_and_waits_for_the_right_thing() -> None:
     waits = {n: cast("dict[str, Any]", each.get("depends_on", {})) for n, each in SERVICES.items()}
     for name in PROCESSES:
-        if not name.endswith("-migrate") and name != "gateway":
+        if not name.endswith("-migrate") and member_of(name) != "gateway":
             assert waits[name][f"{member_of(name)}-migrate"] == {
                 "condition": "service_completed_successfully"
             }

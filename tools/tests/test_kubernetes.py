@@ -19,6 +19,7 @@ from tools.tests.settings_from import settings_from, unknown_names
 Document = dict[str, Any]
 
 SERVICES = (*DATABASES, "gateway")
+ONE_WRITER = "gateway-worker"
 GRACE_S, PRESTOP_S, CLOSING_S = 45, 5, 10
 DOCUMENTS: list[Document] = [each for each in yaml.safe_load_all(RENDERED.read_text()) if each]
 BY_NAME = {(each["kind"], each["metadata"]["name"]): each for each in DOCUMENTS}
@@ -33,7 +34,8 @@ WORKLOADS = {
     for (kind, name), each in BY_NAME.items()
     if kind in {"Deployment", "StatefulSet", "Job"}
 }
-OURS = [f"{s}-{role}" for s in DATABASES for role in ("api", "worker", "migrate")] + ["gateway-api"]
+OURS = [f"{s}-{role}" for s in DATABASES for role in ("api", "worker", "migrate")]
+OURS += ["gateway-api", "gateway-worker"]
 RUNNING = [name for name in OURS if not name.endswith("-migrate")]
 
 
@@ -98,8 +100,10 @@ def test_the_environment_makes_settings(name: str, monkeypatch: pytest.MonkeyPat
     environment = environment_of(name)
     assert unknown_names(service, environment) == set()
     settings = settings_from(service, environment, monkeypatch)
-    assert (settings.bus is not None) is (role == "worker" or service == "gateway")
-    if service != "gateway":
+    assert (settings.bus is not None) is (role == "worker")
+    if service == "gateway":
+        assert settings.redis is not None
+    else:
         assert (settings.database.owner_url is not None) is (role == "migrate")
         assert settings.database.app_role == f"{service}_app"
 
@@ -193,7 +197,7 @@ def test_a_migration_ends_by_itself(name: str) -> None:
 @pytest.mark.parametrize("name", RUNNING)
 def test_replicas_are_kept_apart_and_up(name: str) -> None:
     spec = WORKLOADS[name]["spec"]
-    assert spec["replicas"] == (1 if name == "gateway-api" else 2)
+    assert spec["replicas"] == (1 if name == ONE_WRITER else 2)
     assert selects(spec["selector"], labels_of(name))
     (spread,) = pod_of(name)["topologySpreadConstraints"]
     assert spread["labelSelector"]["matchLabels"].items() <= labels_of(name).items()
@@ -202,8 +206,8 @@ def test_replicas_are_kept_apart_and_up(name: str) -> None:
     assert [each for each in WORKLOADS if selects(budget["selector"], labels_of(each))] == [name]
 
 
-def test_one_gateway_at_a_time_while_the_stream_is_in_its_memory() -> None:
-    assert WORKLOADS["gateway-api"]["spec"]["strategy"] == {"type": "Recreate"}
+def test_the_live_stream_has_one_writer_at_a_time() -> None:
+    assert WORKLOADS[ONE_WRITER]["spec"]["strategy"] == {"type": "Recreate"}
 
 
 def test_selectors_find_the_pods_of_one_workload() -> None:
@@ -286,7 +290,7 @@ def test_the_network_lets_a_process_reach_just_what_it_uses(name: str) -> None:
     reachable = {each for each in listening if each[0] != name and permitted(name, *each)}
     role = name.partition("-")[2]
     # All roles are told the same; only an API checks tokens, only a worker asks the chain.
-    unasked = {"api": {8090}, "worker": {9000}, "migrate": {8090, 9000}}
+    unasked = {"api": {8090}, "worker": {8000, 9000}, "migrate": {8090, 9000}}
     needed = {each for each in used if each[1] not in unasked.get(role, set())}
     assert needed <= reachable
     shared = {("world", 8090), ("world", 8091)}  # dev: all workers
