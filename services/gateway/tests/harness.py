@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from memepool_common.server import serving
@@ -19,11 +20,13 @@ from memepool_gateway.app import create_apps
 from memepool_gateway.settings import (
     EdgeSettings,
     LimitSettings,
+    RateSettings,
+    RedisSettings,
     Settings,
     StreamSettings,
     UpstreamSettings,
 )
-from memepool_gateway.stream import MemoryStream
+from memepool_gateway.stream import MemoryStream, RedisStream, StreamStore
 
 LIMITS = LimitSettings(
     body_bytes_max=1_000,
@@ -41,7 +44,7 @@ class Gateway:
 
     port: int
     issuer: TestIssuer
-    stream: MemoryStream
+    stream: StreamStore
     probes: Probes
     client: httpx.AsyncClient
 
@@ -53,11 +56,13 @@ async def start(
     limits: LimitSettings = LIMITS,
     edge: EdgeSettings | None = None,
     stream: StreamSettings | None = None,
+    rates: RateSettings | None = None,
+    redis_url: str | None = None,
     upstreams: dict[str, Any] | None = None,
     auth_poll_s: float = 0.05,
     stale_after_s: float = 5.0,
 ) -> AsyncIterator[Gateway]:
-    """A gateway; all services answer at `upstream`."""
+    """A gateway; all services answer at `upstream`. With `redis_url` its stream is there."""
     issuer = TestIssuer()
     async with stub_auth(issuer) as auth_url:
         urls = dict.fromkeys(("auth", "content", "rounds", "payments"), upstream)
@@ -69,11 +74,14 @@ async def start(
             limits=limits,
             edge=edge or EdgeSettings(),
             stream=stream or StreamSettings(),
+            rates=rates or RateSettings(),
+            redis=RedisSettings(url=SecretStr(redis_url)) if redis_url else None,
         )
         probes = Probes()
-        store = MemoryStream(settings.stream)
-        public, _ = create_apps(settings, probes, store)
+        own = MemoryStream(settings.stream)
+        public, _ = create_apps(settings, probes, None if redis_url else own)
         async with (
+            store_of(settings, own) as store,
             serving(public, "127.0.0.1", 0) as port,
             httpx.AsyncClient(
                 base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False
@@ -82,6 +90,19 @@ async def start(
             while await probes.failures():
                 await asyncio.sleep(0.01)
             yield Gateway(port, issuer, store, probes, client)
+
+
+@contextlib.asynccontextmanager
+async def store_of(settings: Settings, own: MemoryStream) -> AsyncIterator[StreamStore]:
+    """Where a test writes what the gateway tells."""
+    if settings.redis is None:
+        yield own
+        return
+    shared = RedisStream(settings.redis, settings.stream)
+    try:
+        yield shared
+    finally:
+        await shared.close()
 
 
 StartGateway = Callable[..., AbstractAsyncContextManager[Gateway]]

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import orjson
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from memepool_common.events import Delivery, Inlet, Message
 from memepool_common.events.bus import Topology
@@ -21,7 +21,7 @@ from memepool_common.ids import uuid7
 from memepool_common.settings import AuthnSettings
 from memepool_common.testing.waiting import until
 from memepool_common.web.app import Probes
-from memepool_gateway.settings import Settings, StreamSettings, UpstreamSettings
+from memepool_gateway.settings import RedisSettings, Settings, StreamSettings, UpstreamSettings
 from memepool_gateway.stream import MemoryStream
 from memepool_gateway.stream.store import Entry, Position
 from memepool_gateway.stream.writer import QUEUE
@@ -122,12 +122,13 @@ def counted(
 class Running:
     """A writer at work on a fake bus."""
 
-    def __init__(self, tally_interval_s: float = 0.05) -> None:
+    def __init__(self, tally_interval_s: float = 0.05, redis_url: str | None = None) -> None:
         self.bus = FakeBus()
         self.settings = Settings(
             upstreams=UpstreamSettings(**dict.fromkeys(SERVICES, "http://127.0.0.1:9")),
             authn=AuthnSettings(internal_url="http://127.0.0.1:9"),
             stream=StreamSettings(tally_interval_s=tally_interval_s),
+            redis=RedisSettings(url=SecretStr(redis_url)) if redis_url else None,
         )
         self.store = MemoryStream(self.settings.stream)
         self.stopping = asyncio.Event()

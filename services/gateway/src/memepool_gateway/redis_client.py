@@ -3,6 +3,7 @@
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
 
 from memepool_gateway.settings import RedisSettings
 
@@ -10,8 +11,7 @@ from memepool_gateway.settings import RedisSettings
 def redis_client(settings: RedisSettings, *, answer_timeout_s: float | None = None) -> Redis:
     """A client with a pool of its own; close it with `aclose`.
 
-    It tries once: whoever uses it knows what to do without Redis. A kept connection that has died
-    meanwhile is noticed before it is used.
+    It tries once: whoever uses it knows what to do without Redis.
 
     Args:
         settings: where, and how long to wait.
@@ -23,5 +23,7 @@ def redis_client(settings: RedisSettings, *, answer_timeout_s: float | None = No
         socket_timeout=answer_timeout_s or settings.timeout_s,
         retry=Retry(NoBackoff(), 0),
         max_connections=settings.connections_max,
+        # While these are on, a kept connection that has died is not noticed before it is used.
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
         client_name="memepool-gateway",
     )
