@@ -19,7 +19,6 @@ from tools.tests.settings_from import settings_from, unknown_names
 Document = dict[str, Any]
 
 SERVICES = (*DATABASES, "gateway")
-ONE_WRITER = "gateway-worker"
 GRACE_S, PRESTOP_S, CLOSING_S = 45, 5, 10
 DOCUMENTS: list[Document] = [each for each in yaml.safe_load_all(RENDERED.read_text()) if each]
 BY_NAME = {(each["kind"], each["metadata"]["name"]): each for each in DOCUMENTS}
@@ -197,17 +196,13 @@ def test_a_migration_ends_by_itself(name: str) -> None:
 @pytest.mark.parametrize("name", RUNNING)
 def test_replicas_are_kept_apart_and_up(name: str) -> None:
     spec = WORKLOADS[name]["spec"]
-    assert spec["replicas"] == (1 if name == ONE_WRITER else 2)
+    assert spec["replicas"] == 2
     assert selects(spec["selector"], labels_of(name))
     (spread,) = pod_of(name)["topologySpreadConstraints"]
     assert spread["labelSelector"]["matchLabels"].items() <= labels_of(name).items()
     budget = BY_NAME["PodDisruptionBudget", name]["spec"]
     assert budget["maxUnavailable"] == 1
     assert [each for each in WORKLOADS if selects(budget["selector"], labels_of(each))] == [name]
-
-
-def test_the_live_stream_has_one_writer_at_a_time() -> None:
-    assert WORKLOADS[ONE_WRITER]["spec"]["strategy"] == {"type": "Recreate"}
 
 
 def test_selectors_find_the_pods_of_one_workload() -> None:
