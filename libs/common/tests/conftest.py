@@ -15,6 +15,7 @@ from memepool_common.testing import CountedBus
 from memepool_sandbox.testing.rabbitmq import Vhost
 
 SAMPLE = "memepool_common.testing.sample"
+DeadLetters = Callable[[str], Awaitable[list[tuple[str, int]]]]
 
 
 @pytest.fixture
@@ -44,6 +45,23 @@ async def rabbit_bus(rabbitmq_vhost: Vhost) -> AsyncIterator[RabbitBus]:
     await bus.close()
 
 
+@pytest.fixture
+def dead_letters_of(rabbitmq_vhost: Vhost) -> DeadLetters:
+    """Reason and attempts of what was put aside from a queue of RabbitMQ's, once only."""
+
+    async def read(queue: str) -> list[tuple[str, int]]:
+        found = []
+        async with await aio_pika.connect(rabbitmq_vhost.url("sample")) as connection:
+            channel = await connection.channel()
+            dead = await channel.get_queue(dead_queue(queue))
+            while (message := await dead.get(fail=False)) is not None:
+                notes = message.headers
+                found.append((str(notes["x-error"]), int(str(notes["x-attempts"]))))
+        return found
+
+    return read
+
+
 @pytest.fixture(params=["inprocess", "rabbitmq"])
 def adapter(request: pytest.FixtureRequest) -> InProcessBus | RabbitBus:
     """Each adapter of the bus; the conformance suite runs on all of them."""
@@ -60,9 +78,7 @@ def bus(adapter: InProcessBus | RabbitBus) -> CountedBus:
 
 
 @pytest.fixture
-def dead_letters(
-    adapter: InProcessBus | RabbitBus, request: pytest.FixtureRequest
-) -> Callable[[str], Awaitable[list[tuple[str, int]]]]:
+def dead_letters(adapter: InProcessBus | RabbitBus, request: pytest.FixtureRequest) -> DeadLetters:
     """Reason and attempts of what a queue's consumer put aside."""
 
     async def in_process(queue: str) -> list[tuple[str, int]]:
@@ -74,19 +90,10 @@ def dead_letters(
             rows = (await session.execute(query, {"queue": queue})).all()
         return [(row.reason, row.attempts) for row in rows]
 
-    async def rabbitmq(queue: str) -> list[tuple[str, int]]:
-        vhost: Vhost = request.getfixturevalue("rabbitmq_vhost")
-        found = []
-        async with await aio_pika.connect(vhost.url("sample")) as connection:
-            channel = await connection.channel()
-            dead = await channel.get_queue(dead_queue(queue))
-            while (message := await dead.get(fail=False)) is not None:
-                found.append(
-                    (str(message.headers["x-error"]), int(str(message.headers["x-attempts"])))
-                )
-        return found
-
-    return in_process if isinstance(adapter, InProcessBus) else rabbitmq
+    if isinstance(adapter, InProcessBus):
+        return in_process
+    of_rabbitmq: DeadLetters = request.getfixturevalue("dead_letters_of")
+    return of_rabbitmq
 
 
 @pytest.fixture

@@ -2,72 +2,25 @@
 
 from typing import Any, Protocol
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    DateTime,
-    Identity,
-    LargeBinary,
-    MetaData,
-    SmallInteger,
-    Table,
-    Text,
-    Uuid,
-)
+from sqlalchemy import BigInteger, DateTime, column, table
 from sqlalchemy.dialects.postgresql import JSONB
 
-common_metadata = MetaData()
-
-outbox = Table(
+# What statements are composed of; the tables' shape stands in the SQL below, once.
+outbox = table(
     "outbox",
-    common_metadata,
-    Column("seq", BigInteger, Identity(always=True), primary_key=True),
-    Column("event_id", Uuid, nullable=False, unique=True),
-    Column("event_type", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("version", BigInteger, nullable=False),
-    Column("audience", Text, nullable=False),
-    Column("payload", LargeBinary, nullable=False),
-    Column("traceparent", Text),
-    Column("occurred_at", DateTime(timezone=True), nullable=False),
-    Column("attempts", SmallInteger, nullable=False, server_default="0"),
-    Column("available_at", DateTime(timezone=True), nullable=False, server_default="now()"),
-    Column("published_at", DateTime(timezone=True)),
-    Column("last_error", Text),
+    *map(column, ("event_id", "event_type", "subject", "version", "audience", "payload")),
+    *map(column, ("traceparent", "occurred_at")),
 )
-
-inbox = Table(
-    "inbox",
-    common_metadata,
-    Column("consumer", Text, primary_key=True),
-    Column("event_id", Uuid, primary_key=True),
-    Column("processed_at", DateTime(timezone=True), nullable=False, server_default="now()"),
-)
-
-audit_log = Table(
+audit_log = table(
     "audit_log",
-    common_metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("at", DateTime(timezone=True), nullable=False),
-    Column("actor_id", Uuid),
-    Column("account_id", Uuid),
-    Column("action", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("outcome", Text, nullable=False),
-    Column("address", Text),
-    Column("details", JSONB, nullable=False, server_default="{}"),
+    column("id", BigInteger),
+    *map(column, ("at", "actor_id", "account_id", "action", "subject", "outcome", "address")),
+    column("details", JSONB),
 )
-
-idempotency_key = Table(
+idempotency_key = table(
     "idempotency_key",
-    common_metadata,
-    Column("scope", Text, primary_key=True),
-    Column("operation", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
-    Column("request_hash", LargeBinary, nullable=False),
-    Column("status", SmallInteger, nullable=False),
-    Column("body", LargeBinary, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default="now()"),
+    *map(column, ("scope", "operation", "key", "request_hash", "status", "body")),
+    column("created_at", DateTime(timezone=True)),
 )
 
 _OUTBOX_SQL = """
@@ -161,11 +114,11 @@ def create_common_tables(op: Operations) -> None:
     """Version 1 of the tables that every service has. The audit log is append-only by grant."""
     for statement in _COMMON_SQL:
         op.execute(statement)
-    for table, rights in _COMMON_GRANTS.items():
-        grant(op, table, rights)
+    for name, rights in _COMMON_GRANTS.items():
+        grant(op, name, rights)
 
 
 def drop_common_tables(op: Operations) -> None:
     """Undo `create_common_tables`."""
-    for table in _COMMON_GRANTS:
-        op.execute(f"drop table {table}")
+    for name in _COMMON_GRANTS:
+        op.execute(f"drop table {name}")
