@@ -90,6 +90,8 @@ class FakeChain:
 
     async def raw_tx(self, txid: str) -> bytes:
         self._answer()
+        if txid not in self.transactions:
+            raise NotFound("no such transaction")
         return self.transactions[txid].serialize()
 
     async def tsc_proof(self, txid: str) -> Proof | None:

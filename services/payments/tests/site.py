@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import httpx
 from pydantic import SecretStr
@@ -33,10 +34,13 @@ class Site:
         self.client = client
         self.books = books
         self.issuer = issuer
+        self.wallets: dict[UUID, PrivateKey] = {}
 
     async def user(self, amount: int = 0, role: str = "viewer") -> Principal:
         user_id = await self.books.user(amount)
-        wallet = address_of(PrivateKey.generate().public_key, REGTEST)
+        key = PrivateKey.generate()
+        wallet = address_of(key.public_key, REGTEST)
+        self.wallets[user_id] = key
         principal = self.issuer.principal(role, user_id=user_id, wallet=wallet)
         await self.get(principal, "/payments/balance")
         return principal
@@ -64,25 +68,30 @@ def refused(answer: httpx.Response, status: int, code: str) -> None:
     assert answer.json()["detail"]
 
 
-def settings_of(database: DatabaseSettings, auth_url: str) -> Settings:
+RULES = MoneySettings(signed_transfer_from=SIGNED_FROM)
+
+
+def settings_of(
+    database: DatabaseSettings, auth_url: str, money: MoneySettings = RULES
+) -> Settings:
     return Settings(
         database=database,
         authn=AuthnSettings(internal_url=auth_url, poll_interval_s=0.05),
         chain=CHAIN,
-        money=MoneySettings(signed_transfer_from=SIGNED_FROM),
+        money=money,
         arc_callback_token=SecretStr("the token that arc has"),
     )
 
 
 @contextlib.asynccontextmanager
-async def open_site(books: Books) -> AsyncIterator[Site]:
+async def open_site(books: Books, money: MoneySettings = RULES) -> AsyncIterator[Site]:
     """The service on a free port, ready."""
     async with books.database.transaction() as session:
         await headerstore.initialize(session, Checkpoint.genesis(REGTEST))
     issuer = TestIssuer()
     probes = Probes()
     async with stub_auth(issuer) as auth_url:
-        settings = settings_of(books.database.settings, auth_url)
+        settings = settings_of(books.database.settings, auth_url, money)
         public, _ = create_apps(settings, probes)
         async with (
             serving(public, "127.0.0.1", 0) as port,

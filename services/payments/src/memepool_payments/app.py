@@ -5,25 +5,34 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
+from memepool_chain.network import network_named
 from memepool_common.audit import audit_router
 from memepool_common.web.app import Probes, build_app, internal_app
 from memepool_common.web.lifespan import api_resources
 from memepool_payments.api import chain, money, platform
 from memepool_payments.domain import errors
 from memepool_payments.settings import Settings
+from memepool_payments.store.ledger import Velocity
 from memepool_payments.use_cases.deposits import DepositKeys
 from memepool_payments.use_cases.members import Acquaintance
 from memepool_payments.use_cases.posting import Poster
+from memepool_payments.use_cases.transfers import Desk
 
 ERRORS: dict[type[Exception], int] = {
     errors.NotKnownYetError: 404,
     errors.TransactionNotFoundError: 404,
     errors.DepositNotFoundError: 404,
     errors.MemberNotFoundError: 404,
+    errors.RoundNotFoundError: 404,
+    errors.NotStoppedError: 409,
     errors.InvalidRecipientError: 422,
     errors.SelfTransferError: 422,
     errors.IdempotencyKeyReusedError: 422,
     errors.RefusedError: 422,
+    errors.TooFastError: 429,
+    errors.SignatureRequiredError: 403,
+    errors.SignatureRefusedError: 403,
+    errors.TooManyChallengesError: 429,
 }
 
 
@@ -37,9 +46,13 @@ def create_apps(settings: Settings, probes: Probes) -> tuple[FastAPI, FastAPI]:
             app.state.settings = settings
             app.state.deposit_keys = deposit_keys
             app.state.acquaintance = Acquaintance(database)
-            app.state.poster = Poster(database)
+            rules = settings.money
+            velocity = Velocity(rules.sent_per_hour_max, rules.transfers_per_hour_max)
+            poster = Poster(database, velocity)
+            network = network_named(settings.chain.network)
+            app.state.desk = Desk(app.state.acquaintance, poster, network, rules.transfer_fee)
             yield
-            await app.state.poster.drain()
+            await poster.drain()
 
     public = build_app(
         service="payments",

@@ -54,12 +54,18 @@ class MoneySettings(Group):
 
     Attributes:
         signed_transfer_from: transfers of at least this much need a wallet signature.
+        transfer_fee: what a transfer costs its sender, beside the amount.
+        sent_per_hour_max, transfers_per_hour_max: what one user may send by transfers, and how
+            often, within an hour of the clock.
         fee_basis_points_max: the most that a round's policy may charge.
         network_fee_sats_per_kb: what our transactions pay.
         deposit_min, withdrawal_min: smaller ones are not taken.
     """
 
     signed_transfer_from: int = Field(default=100_000_000, ge=1)
+    transfer_fee: int = Field(default=0, ge=0, le=100_000_000)
+    sent_per_hour_max: int = Field(default=1_000_000_000, ge=1, le=21 * 10**14)
+    transfers_per_hour_max: int = Field(default=1_000, ge=1, le=2**31 - 1)
     fee_basis_points_max: int = Field(default=200, ge=0, le=10_000)
     network_fee_sats_per_kb: int = Field(default=100, ge=1, le=1_000)
     deposit_min: int = Field(default=1, ge=1)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from memepool_chain.whatsonchain import Proof, SourceHeader, Unspent, WhatsOnChainError
+from memepool_chain.whatsonchain import NotFound, Proof, SourceHeader, Unspent, WhatsOnChainError
 
-__all__ = ["ChainSource", "Proof", "SourceHeader", "Unspent", "WhatsOnChainError"]
+__all__ = ["ChainSource", "NotFound", "Proof", "SourceHeader", "Unspent", "WhatsOnChainError"]
 
 
 class ChainSource(Protocol):

@@ -28,6 +28,7 @@ from memepool_payments.api.models import (
 )
 from memepool_payments.domain.errors import DepositNotFoundError
 from memepool_payments.store import reads
+from memepool_payments.store.deposits import LOST_AFTER
 from memepool_payments.use_cases.deposits import address_for
 
 router = APIRouter(prefix="/payments", tags=["payments"])
@@ -89,12 +90,14 @@ async def list_deposits(
     )
 
 
-@router.get("/deposits/{deposit_id}", summary="One of your deposits")
+@router.get("/deposits/{depositId}", summary="One of your deposits")
 async def get_deposit(
     session: ReadSessionDep,
     caller: Member,
     settings: SettingsDep,
-    deposit_id: Annotated[str, Path(pattern="^[0-9a-f]{64}:[0-9]{1,9}$", max_length=74)],
+    deposit_id: Annotated[
+        str, Path(alias="depositId", pattern="^[0-9a-f]{64}:[0-9]{1,9}$", max_length=74)
+    ],
 ) -> Deposit:
     """By its outpoint; another user's is not found."""
     txid, _, vout = deposit_id.partition(":")
@@ -127,10 +130,10 @@ async def list_withdrawals(
 
 
 @router.get(
-    "/withdrawals/{withdrawal_id}", summary="One of your withdrawals", openapi_extra=NOT_BUILT
+    "/withdrawals/{withdrawalId}", summary="One of your withdrawals", openapi_extra=NOT_BUILT
 )
 async def get_withdrawal(
-    withdrawal_id: UUID,  # noqa: ARG001 - the contract
+    withdrawal_id: Annotated[UUID, Path(alias="withdrawalId")],  # noqa: ARG001 - the contract
     caller: Member,  # noqa: ARG001 - the contract
 ) -> Withdrawal:
     """Another user's is not found."""
@@ -160,7 +163,7 @@ def _deposit(row: Any, required_confirmations: int) -> Deposit:
         vout=row.vout,
         address=row.address,
         amount=row.amount,
-        state="credited" if credited else "pending",
+        state="credited" if credited else "lost" if row.missed >= LOST_AFTER else "pending",
         confirmations=row.tip_height - row.block_height + 1 if credited else 0,
         required_confirmations=required_confirmations,
         block_height=row.block_height if credited else None,

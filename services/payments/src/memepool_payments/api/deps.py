@@ -9,7 +9,7 @@ from memepool_common.tokens import Principal
 from memepool_common.web.deps import Caller
 from memepool_payments.settings import Settings
 from memepool_payments.use_cases.deposits import DepositKeys
-from memepool_payments.use_cases.posting import Poster
+from memepool_payments.use_cases.transfers import Desk
 
 NOT_BUILT = {"x-not-built-yet": True}
 
@@ -24,9 +24,9 @@ async def _database(request: Request) -> Database:
     return database
 
 
-async def _poster(request: Request) -> Poster:
-    poster: Poster = request.app.state.poster
-    return poster
+async def _desk(request: Request) -> Desk:
+    desk: Desk = request.app.state.desk
+    return desk
 
 
 async def _settings(request: Request) -> Settings:
@@ -42,6 +42,6 @@ async def _keys(request: Request) -> DepositKeys:
 Member = Annotated[Principal, Depends(_member)]
 """The caller, with an account: a valid token is proof of its user."""
 DatabaseDep = Annotated[Database, Depends(_database)]
-PosterDep = Annotated[Poster, Depends(_poster)]
+DeskDep = Annotated[Desk, Depends(_desk)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 DepositKeysDep = Annotated[DepositKeys, Depends(_keys)]

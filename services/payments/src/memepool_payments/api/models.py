@@ -80,7 +80,8 @@ class DepositRequest(RequestModel):
 
 
 class Deposit(WireModel):
-    """An output that pays the caller. `state` is pending or credited; the list may grow."""
+    """An output that pays the caller. `state` is pending, credited, or lost: its transaction has
+    vanished before a block had it, and counts again if it comes back. The list may grow."""
 
     id: str
     txid: str

@@ -4,7 +4,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from memepool_chain.network import network_named
 from memepool_common.web.deps import IdempotencyKey, ReadSessionDep
 from memepool_common.web.model import (
     PAGE_SIZE_DEFAULT,
@@ -15,13 +14,20 @@ from memepool_common.web.model import (
     decode_cursor,
     encode_cursor,
 )
-from memepool_common.web.problem import not_built_yet
-from memepool_payments.api.deps import DatabaseDep, Member, PosterDep, SettingsDep
+from memepool_payments.api.deps import DatabaseDep, DeskDep, Member, SettingsDep
 from memepool_payments.api.models import Balance, Transaction, TransactionType, TransferRequest
 from memepool_payments.domain.errors import TransactionNotFoundError
+from memepool_payments.domain.journal import TRANSFER_FEE
 from memepool_payments.store import reads
 from memepool_payments.store.reads import Movement
-from memepool_payments.use_cases.transfers import LINE, Transfer, transaction_id, transfer
+from memepool_payments.use_cases.signing import require_signature
+from memepool_payments.use_cases.transfers import (
+    LINE,
+    Transfer,
+    recipient_of,
+    transaction_id,
+    transfer,
+)
 
 router = APIRouter(prefix="/payments", tags=["payments"])
 FromTime = Annotated[Timestamp | None, Query(alias="from", description="At or after")]
@@ -40,16 +46,20 @@ async def create_transfer(
     body: TransferRequest,
     caller: Member,
     database: DatabaseDep,
-    poster: PosterDep,
+    desk: DeskDep,
     settings: SettingsDep,
     key: IdempotencyKey = None,
 ) -> Transaction:
-    """At once and for good. With an Idempotency-Key, repetitions get the first answer."""
+    """At once and for good. With an Idempotency-Key, repetitions get the first answer.
+
+    A large one answers 403 `signature_required` with a `challenge` (`nonce`, `message`,
+    `expiresAt`): repeat the call with its `nonce` and the wallet's `signature` of the `message`.
+    """
+    wanted = Transfer(caller, body.recipient, body.amount, body.memo, key)
     if body.amount >= settings.money.signed_transfer_from:
-        raise not_built_yet(f"A transfer of {settings.money.signed_transfer_from} satoshis or more")
-    wanted = Transfer(caller.user_id, body.recipient, body.amount, body.memo, key)
-    network = network_named(settings.chain.network)
-    posting, recipient_id = await transfer(database, poster, network, wanted)
+        await recipient_of(desk, wanted)  # nobody should sign for what cannot be
+        await require_signature(database, desk, wanted, body.nonce, body.signature)
+    posting, recipient_id = await transfer(desk, wanted)
     return Transaction(
         id=transaction_id(posting.journal_id, LINE),
         type="transfer",
@@ -91,12 +101,12 @@ async def list_history(
     )
 
 
-@router.get("/transactions/{transaction_id}", summary="One of your transactions")
+@router.get("/transactions/{transactionId}", summary="One of your transactions")
 async def get_transaction(
     session: ReadSessionDep,
     caller: Member,
     wanted: Annotated[
-        str, Path(alias="transaction_id", pattern=r"^[0-9]{1,18}-[0-9]{1,4}$", max_length=24)
+        str, Path(alias="transactionId", pattern=r"^[0-9]{1,18}-[0-9]{1,4}$", max_length=24)
     ],
 ) -> Transaction:
     """Yours only: another user's is not found."""
@@ -108,6 +118,17 @@ async def get_transaction(
 
 
 def _transaction(found: Movement) -> Transaction:
+    if found.kind == "fee" and found.note == TRANSFER_FEE:
+        return Transaction(
+            id=transaction_id(found.journal_id, found.line),
+            type=found.kind,
+            amount=abs(found.amount),
+            sender=str(found.sender_id),
+            recipient=None,
+            timestamp=found.created_at,
+            memo=None,
+            txid=None,
+        )
     round_name = f"round:{found.round_id}" if found.round_id else None
     sender = str(found.sender_id) if found.sender_id else round_name
     recipient = str(found.recipient_id) if found.recipient_id else round_name

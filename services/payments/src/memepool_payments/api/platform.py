@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Path, Response
 
 from memepool_common import audit
 from memepool_common.web.deps import AdminCaller, IdempotencyKey, ReadSessionDep, SessionDep
+from memepool_common.web.idempotency import once
 from memepool_common.web.problem import Problem, not_built_yet
 from memepool_payments.api.deps import NOT_BUILT, SettingsDep
 from memepool_payments.api.models import (
@@ -23,9 +24,11 @@ from memepool_payments.api.models import (
 from memepool_payments.api.money import FromTime, ToTime
 from memepool_payments.domain.errors import MemberNotFoundError
 from memepool_payments.store import members, reads
+from memepool_payments.use_cases import distribution
 
 router = APIRouter(prefix="/payments", tags=["payments"])
-RoundId = Annotated[str, Path(pattern="^[0-9]{1,9}$")]
+RoundId = Annotated[str, Path(alias="roundId", pattern="^[0-9]{1,9}$")]
+UserId = Annotated[UUID, Path(alias="userId")]
 
 
 @router.get("/fees", summary="What things cost")
@@ -34,7 +37,7 @@ async def get_fees(settings: SettingsDep) -> Fees:
     money = settings.money
     return Fees(
         platform_fee_basis_points=money.fee_basis_points_max,
-        transfer_fee=0,
+        transfer_fee=money.transfer_fee,
         network_fee_sats_per_kb=money.network_fee_sats_per_kb,
         minimums=Minimums(transfer=1, deposit=money.deposit_min, withdrawal=money.withdrawal_min),
     )
@@ -47,12 +50,13 @@ async def get_fee_report(
     from_time: FromTime = None,
     to_time: ToTime = None,
 ) -> FeeReport:
-    """Sums of the ledger's fee account. Transfers are free, and nothing was sent on chain yet."""
+    """Sums of the ledger's fee account. Nothing was sent on chain yet."""
+    platform_fees, transfer_fees = await reads.fees(session, from_time, to_time)
     return FeeReport(
         from_time=from_time,
         to_time=to_time,
-        platform_fees=await reads.fees(session, from_time, to_time),
-        transfer_fees=0,
+        platform_fees=platform_fees,
+        transfer_fees=transfer_fees,
         network_fees=0,
     )
 
@@ -79,9 +83,9 @@ async def get_reserves(session: ReadSessionDep) -> Reserves:
     )
 
 
-@router.post("/accounts/{user_id}/freeze", status_code=201, summary="Freeze an account (admins)")
+@router.post("/accounts/{userId}/freeze", status_code=201, summary="Freeze an account (admins)")
 async def freeze_account(
-    user_id: UUID,
+    user_id: UserId,
     caller: AdminCaller,
     session: SessionDep,
     key: IdempotencyKey = None,  # noqa: ARG001 - doing it twice is doing it once
@@ -92,42 +96,38 @@ async def freeze_account(
 
 
 @router.delete(
-    "/accounts/{user_id}/freeze", status_code=204, summary="Release a frozen account (admins)"
+    "/accounts/{userId}/freeze", status_code=204, summary="Release a frozen account (admins)"
 )
-async def release_account(user_id: UUID, caller: AdminCaller, session: SessionDep) -> Response:
+async def release_account(user_id: UserId, caller: AdminCaller, session: SessionDep) -> Response:
     """A suspended user's account stays frozen until the suspension ends."""
     await _freeze(session, caller.user_id, user_id, frozen=False)
     return Response(status_code=204)
 
 
 @router.post(
-    "/distributions/{round_id}/retry",
+    "/distributions/{roundId}/retry",
     status_code=202,
     summary="Judge a stopped round again (admins)",
-    openapi_extra=NOT_BUILT,
+    response_model=DistributionRepair,
 )
 async def retry_distribution(
-    round_id: RoundId,  # noqa: ARG001 - the contract
-    caller: AdminCaller,  # noqa: ARG001 - the role is the check
-    key: IdempotencyKey = None,  # noqa: ARG001 - the contract
-) -> DistributionRepair:
-    """Pays it if the ledger and the recorded plan agree by now."""
-    raise not_built_yet("retryDistribution")
+    round_id: RoundId, caller: AdminCaller, session: SessionDep, key: IdempotencyKey = None
+) -> Response:
+    """Pays it if the ledger and the recorded plan agree by now; else it is stopped again."""
+    return await _repair(session, caller.user_id, round_id, key, refund_all=False)
 
 
 @router.post(
-    "/distributions/{round_id}/refund",
+    "/distributions/{roundId}/refund",
     status_code=202,
     summary="Give back all stakes of a stopped round (admins)",
-    openapi_extra=NOT_BUILT,
+    response_model=DistributionRepair,
 )
 async def refund_distribution(
-    round_id: RoundId,  # noqa: ARG001 - the contract
-    caller: AdminCaller,  # noqa: ARG001 - the role is the check
-    key: IdempotencyKey = None,  # noqa: ARG001 - the contract
-) -> DistributionRepair:
+    round_id: RoundId, caller: AdminCaller, session: SessionDep, key: IdempotencyKey = None
+) -> Response:
     """Nobody is rewarded, nobody loses."""
-    raise not_built_yet("refundDistribution")
+    return await _repair(session, caller.user_id, round_id, key, refund_all=True)
 
 
 @router.post(
@@ -150,6 +150,24 @@ async def receive_arc_callback(
         detail = "This call is ARC's alone, with the token that we gave to it."
         raise Problem(401, "token_invalid", detail, headers={"WWW-Authenticate": "Bearer"})
     raise not_built_yet("receiveArcCallback")
+
+
+async def _repair(
+    session: SessionDep, admin_id: UUID, round_id: str, key: str | None, *, refund_all: bool
+) -> Response:
+    async def act() -> DistributionRepair:
+        state = await distribution.repair(session, round_id, admin_id, refund_all=refund_all)
+        return DistributionRepair(round_id=round_id, state=state)
+
+    return await once(
+        session,
+        scope=f"admin:{admin_id}",
+        operation="refundDistribution" if refund_all else "retryDistribution",
+        key=key,
+        request=round_id,
+        status=202,
+        act=act,
+    )
 
 
 async def _freeze(session: SessionDep, admin_id: UUID, user_id: UUID, *, frozen: bool) -> None:

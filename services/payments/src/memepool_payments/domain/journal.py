@@ -9,6 +9,9 @@ from uuid import UUID
 
 POSTED = "posted"
 KEY_REUSED = "key_reused"
+TOO_FAST = "too_fast"
+TRANSFER_FEE = "transfer_fee"
+"""The note on the fee line of a transfer."""
 LINES_MAX = 500
 
 
@@ -47,7 +50,7 @@ class NewJournal:
 
 
 class Posting(NamedTuple):
-    """What became of a journal: `posted`, a refusal, or `key_reused`."""
+    """What became of a journal: `posted`, a refusal, `key_reused`, or `too_fast` (not stored)."""
 
     journal_id: int
     outcome: str
@@ -64,8 +67,10 @@ def request_hash(*parts: object) -> bytes:
     return digest.digest()
 
 
-def movement(line: int, source: int, target: int, amount: int) -> Iterable[Leg]:
+def movement(
+    line: int, source: int, target: int, amount: int, note: str | None = None
+) -> Iterable[Leg]:
     """The two legs that move an amount; none at all for zero."""
     if amount == 0:
         return ()
-    return (Leg(source, -amount, line), Leg(target, amount, line))
+    return (Leg(source, -amount, line, note), Leg(target, amount, line, note))

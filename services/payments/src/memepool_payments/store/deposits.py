@@ -1,7 +1,7 @@
 """Deposit addresses, deposits by outpoint, and the coins that they are."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -9,13 +9,14 @@ from sqlalchemy import text
 
 from memepool_common.db import Session
 
-PENDING_FORGOTTEN = timedelta(days=1)
-"""An unconfirmed deposit that the source has not shown for so long is no longer expected."""
+LOST_AFTER = 2
+"""Consecutive looks without a pending output, the last with its transaction unknown: it is lost."""
 
 _DUE_ADDRESSES = text(
     "select user_id, key_index, address from deposit_address where address is not null"
     " and (checked_at is null or checked_at < :sweep_before"
-    "  or (watched_until > now() and checked_at < :scan_before))"
+    "  or (checked_at < :scan_before and (watched_until > now() or user_id in ("
+    "   select d.user_id from deposit d where d.state = 'pending' and d.missed < :lost_after))))"
     " order by checked_at nulls first limit :limit"
 )
 _KNOWN = text(
@@ -23,14 +24,28 @@ _KNOWN = text(
     " join unnest(cast(:txids as text[]), cast(:vouts as int[])) as o(txid, vout)"
     " on d.txid = o.txid and d.vout = o.vout"
 )
-_STILL_SHOWN = text(
+_SHOWN_AGAIN = text(
     "with shown as (select d.txid, d.vout from deposit d"
     " join unnest(cast(:txids as text[]), cast(:vouts as int[])) as o(txid, vout)"
-    " on d.txid = o.txid and d.vout = o.vout"
-    " where d.state = 'pending' and d.seen_at < now() - interval '10 minutes'"
+    " on d.txid = o.txid and d.vout = o.vout where d.state = 'pending' and d.missed > 0"
     " order by d.txid, d.vout for no key update of d)"
-    " update deposit d set seen_at = now() from shown"
+    " update deposit d set missed = 0 from shown"
     " where d.txid = shown.txid and d.vout = shown.vout"
+)
+_ABSENT = text(
+    "select d.txid, max(d.missed) as missed from deposit d"
+    " where d.user_id = any(cast(:users as uuid[]))"
+    " and d.state = 'pending' and d.missed < :lost_after and (d.txid, d.vout) not in ("
+    "  select * from unnest(cast(:txids as text[]), cast(:vouts as int[])))"
+    " group by d.txid order by d.txid"
+)
+_MISS = text(
+    "with absent as (select txid, vout from deposit where txid = :txid and state = 'pending'"
+    " and user_id = any(cast(:users as uuid[])) and (txid, vout) not in ("
+    "  select * from unnest(cast(:txids as text[]), cast(:vouts as int[])))"
+    " order by txid, vout for no key update)"
+    " update deposit d set missed = :missed from absent"
+    " where d.txid = absent.txid and d.vout = absent.vout and d.state = 'pending'"
 )
 _MOVE = text(
     "with moved as (select txid, vout from deposit"
@@ -49,7 +64,8 @@ _INSERT_COIN = text(
 )
 _DUE_PROOFS = text(
     "select d.txid from deposit d where d.state <> 'credited'"
-    " and (d.proof_asked_at is null or d.proof_asked_at < :before)"
+    " and (d.proof_asked_at is null or d.proof_asked_at < :sweep_before"
+    "  or (d.proof_asked_at < :before and d.missed < :lost_after))"
     " group by d.txid order by min(d.proof_asked_at) nulls first limit :limit"
 )
 _LOCK = text(
@@ -58,11 +74,15 @@ _LOCK = text(
 )
 _SETTLE = text(
     "update deposit set state = :state, generation = :generation, block_hash = :block_hash,"
-    " block_height = :block_height,"
+    " block_height = :block_height, missed = 0,"
     " credited_at = case when :state = 'credited' then coalesce(credited_at, now()) end"
     " where txid = :txid and vout = :vout"
 )
 _COIN = text("update coin set state = :state where txid = :txid and vout = :vout")
+
+
+Outpoint = tuple[str, int]
+"""Transaction and output."""
 
 
 class Address(NamedTuple):
@@ -115,8 +135,13 @@ async def name_address(session: Session, user_id: UUID, address: str) -> None:
 async def due_addresses(
     session: Session, *, scan_before: datetime, sweep_before: datetime, limit: int
 ) -> list[Address]:
-    """Addresses whose turn it is: those watched sooner, any other now and then."""
-    values = {"scan_before": scan_before, "sweep_before": sweep_before, "limit": limit}
+    """Addresses whose turn it is: watched or waiting for a block soon, any other now and then."""
+    values = {
+        "scan_before": scan_before,
+        "sweep_before": sweep_before,
+        "lost_after": LOST_AFTER,
+        "limit": limit,
+    }
     return [Address(*row) for row in await session.execute(_DUE_ADDRESSES, values)]
 
 
@@ -126,11 +151,34 @@ async def checked(session: Session, users: Sequence[UUID]) -> None:
     await session.execute(text(query), {"users": list(users)})
 
 
-async def known(session: Session, outpoints: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
-    """Those of the outpoints that are deposits; notes now and then that pending ones still show."""
-    columns = {"txids": [txid for txid, _ in outpoints], "vouts": [vout for _, vout in outpoints]}
-    await session.execute(_STILL_SHOWN, columns)
+async def known(session: Session, shown: Sequence[Outpoint]) -> set[Outpoint]:
+    """Those of the outpoints that are deposits; none of them is missed any more."""
+    columns = _columns(shown)
+    await session.execute(_SHOWN_AGAIN, columns)
     return {(row.txid, row.vout) for row in await session.execute(_KNOWN, columns)}
+
+
+async def absent(
+    session: Session, users: Sequence[UUID], shown: Sequence[Outpoint]
+) -> dict[str, int]:
+    """Transactions with pending deposits of these users that the source did not show.
+
+    By how many consecutive looks have missed them before this one; lost ones are left out.
+    """
+    values = {"users": list(users), "lost_after": LOST_AFTER} | _columns(shown)
+    return {row.txid: row.missed for row in await session.execute(_ABSENT, values)}
+
+
+async def miss(
+    session: Session, txid: str, users: Sequence[UUID], shown: Sequence[Outpoint], missed: int
+) -> None:
+    """So many consecutive looks have missed the transaction's outputs to these users."""
+    values = {"txid": txid, "users": list(users), "missed": missed} | _columns(shown)
+    await session.execute(_MISS, values)
+
+
+def _columns(outpoints: Sequence[Outpoint]) -> dict[str, list[Any]]:
+    return {"txids": [txid for txid, _ in outpoints], "vouts": [vout for _, vout in outpoints]}
 
 
 async def add(session: Session, address: Address, txid: str, vout: int, amount: int) -> None:
@@ -146,9 +194,17 @@ async def add(session: Session, address: Address, txid: str, vout: int, amount: 
     await session.execute(_INSERT_COIN, values)
 
 
-async def due_proofs(session: Session, *, before: datetime, limit: int) -> list[str]:
-    """Transactions with deposits that wait for a proof, those asked about longest ago first."""
-    return list((await session.execute(_DUE_PROOFS, {"before": before, "limit": limit})).scalars())
+async def due_proofs(
+    session: Session, *, before: datetime, sweep_before: datetime, limit: int
+) -> list[str]:
+    """Transactions that wait for a proof, longest ago first; lost ones are asked about seldom."""
+    values = {
+        "before": before,
+        "sweep_before": sweep_before,
+        "lost_after": LOST_AFTER,
+        "limit": limit,
+    }
+    return list((await session.execute(_DUE_PROOFS, values)).scalars())
 
 
 async def proof_asked(session: Session, txid: str) -> None:

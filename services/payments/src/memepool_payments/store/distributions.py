@@ -180,9 +180,34 @@ async def finish(session: Session, round_id: str) -> None:
     await session.execute(text(query), {"round_id": round_id})
 
 
+async def repair(session: Session, round_id: str, state: str) -> str | None:
+    """Take a stopped round up again: `closed` to judge it anew, `refunding` to give all back.
+
+    Returns the state it was in, None when there is no such round; changes only a stopped one.
+    """
+    query = "select state from payment_round where round_id = :round_id for update"
+    before = (await session.execute(text(query), {"round_id": round_id})).scalar_one_or_none()
+    if before == "stopped":
+        query = (
+            "update payment_round set state = :state, stop_reason = null where round_id = :round_id"
+        )
+        await session.execute(text(query), {"round_id": round_id, "state": state})
+    return before
+
+
+async def finish_refund(session: Session, round_id: str) -> None:
+    """Every stake of the round is back with its voter."""
+    query = (
+        "update payment_round set state = 'refunded', finished_at = now()"
+        " where round_id = :round_id"
+    )
+    await session.execute(text(query), {"round_id": round_id})
+
+
 async def due(session: Session) -> list[str]:
     """Rounds with something left to do."""
     query = (
-        "select round_id from payment_round where state in ('closed', 'paying') order by closed_at"
+        "select round_id from payment_round where state in ('closed', 'paying', 'refunding')"
+        " order by closed_at"
     )
     return list((await session.execute(text(query))).scalars())

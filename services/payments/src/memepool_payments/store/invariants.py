@@ -41,13 +41,13 @@ INVARIANTS: Mapping[str, str] = {
     "escrow_equals_held_stakes": """
         select count(*) from payment_round r
         left join account a on a.round_id = r.round_id
-        where r.state in ('open', 'closed', 'stopped')
+        where r.state in ('open', 'closed', 'stopped', 'refunding')
           and coalesce((select sum(amount) from entry e where e.account_id = a.id), 0)
            <> coalesce((select sum(amount) from stake s
                         where s.round_id = r.round_id and s.state = 'held'), 0)""",
-    "escrow_of_paid_rounds_is_empty": """
+    "escrow_of_finished_rounds_is_empty": """
         select count(*) from payment_round r join account a on a.round_id = r.round_id
-        where r.state = 'paid'
+        where r.state in ('paid', 'refunded')
           and (coalesce((select sum(amount) from entry e where e.account_id = a.id), 0) <> 0
             or exists (select from stake s where s.round_id = r.round_id and s.state = 'held'))""",
     "plans_of_paid_rounds_are_paid_exactly": """

@@ -1,7 +1,7 @@
 """The ledger's functions, called with columns. The application may write it in no other way."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
@@ -20,7 +20,8 @@ _POST = text(
     " cast(:scope as text[]), cast(:key as text[]), cast(:hash as bytea[]), cast(:kind as text[]),"
     " cast(:round_id as text[]), cast(:sender as uuid[]), cast(:recipient as uuid[]),"
     " cast(:memo as text[]), cast(:txid as text[]), cast(:item as int[]), cast(:line as int[]),"
-    " cast(:account as bigint[]), cast(:amount as bigint[]), cast(:note as text[]))"
+    " cast(:account as bigint[]), cast(:amount as bigint[]), cast(:note as text[]),"
+    " cast(:sent_max as bigint), cast(:sends_max as int))"
 )
 _OPEN = text("select open_accounts(cast(:owners as uuid[]), :kind)")
 _OF_USERS = text(
@@ -32,7 +33,16 @@ _OF_ROUND = text("select id from account where round_id = :round_id")
 _LOCK = text("select account_id, posted from lock_balances(cast(:accounts as bigint[]))")
 
 
-async def post(session: Session, journals: Sequence[NewJournal]) -> list[Posting]:
+class Velocity(NamedTuple):
+    """The most that a user may send by transfers within an hour of the clock: satoshis, times."""
+
+    sent_max: int
+    sends_max: int
+
+
+async def post(
+    session: Session, journals: Sequence[NewJournal], velocity: Velocity | None = None
+) -> list[Posting]:
     """Post journals and lock the balances they touch; one answer for each, in order.
 
     The results equal those of posting them one after the other in some order.
@@ -57,12 +67,20 @@ async def post(session: Session, journals: Sequence[NewJournal]) -> list[Posting
             "account": [leg.account_id for _, leg in legs],
             "amount": [leg.amount for _, leg in legs],
             "note": [leg.note for _, leg in legs],
+            "sent_max": velocity and velocity.sent_max,
+            "sends_max": velocity and velocity.sends_max,
         },
     )
     postings = [Posting(*row[1:]) for row in sorted(result.all(), key=lambda row: int(row.item))]
     if len(postings) != len(journals):
         raise AssertionError("the ledger answers every journal")
     return postings
+
+
+async def answered(session: Session, scope: str, key: str) -> bool:
+    """Whether a journal has the key, so that posting under it moves nothing any more."""
+    query = text("select exists (select from journal where scope = :scope and key = :key)")
+    return bool((await session.execute(query, {"scope": scope, "key": key})).scalar_one())
 
 
 async def open_accounts(

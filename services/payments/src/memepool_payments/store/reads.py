@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from memepool_common.db import Session
-from memepool_payments.store.deposits import PENDING_FORGOTTEN
+from memepool_payments.store.deposits import LOST_AFTER
 
 # Credits of the last K blocks are those posted after the mark of block tip - K + 1; without that
 # mark, all of them.
@@ -23,27 +23,29 @@ _BALANCE = text(
     " + coalesce((select h.posted from balance h join account ha on ha.id = h.account_id"
     "  where ha.owner_id = :user_id and ha.kind = 'user_held'), 0) as held,"
     " coalesce((select sum(d.amount) from deposit d where d.user_id = :user_id"
-    "  and d.state = 'pending' and d.seen_at > now() - cast(:forgotten as interval)), 0) as pending"
+    "  and d.state = 'pending' and d.missed < :lost_after), 0) as pending"
     " from account a join balance b on b.account_id = a.id"
     " where a.owner_id = :user_id and a.kind = 'user_available'"
 )
+# The fee line of a transfer is a transaction of its own in its sender's history.
+_KIND = "case when e.note = 'transfer_fee' then 'fee' else j.kind end"
 _HISTORY = text(
-    "select m.* from account a cross join lateral ("
-    " select e.journal_id, e.line, e.amount, e.note, j.kind, j.round_id, j.sender_id,"
+    "select m.* from account a cross join lateral ("  # noqa: S608 - a constant
+    f" select e.journal_id, e.line, e.amount, e.note, {_KIND} as kind, j.round_id, j.sender_id,"
     "  j.recipient_id, j.memo, j.txid, j.created_at"
     " from entry e join journal j on j.id = e.journal_id"
     " where e.account_id = a.id"
     "  and (cast(:journal_id as bigint) is null"
     "   or (e.journal_id, e.line) < (cast(:journal_id as bigint), cast(:line as int)))"
-    "  and (cast(:kind as text) is null or j.kind = :kind)"
+    f"  and (cast(:kind as text) is null or {_KIND} = :kind)"
     "  and (cast(:from_time as timestamptz) is null or j.created_at >= :from_time)"
     "  and (cast(:to_time as timestamptz) is null or j.created_at < :to_time)"
     " order by e.journal_id desc, e.line desc limit :limit) m"
     " where a.owner_id = :user_id order by m.journal_id desc, m.line desc limit :limit"
 )
 _MOVEMENT = text(
-    "select e.journal_id, e.line, e.amount, e.note, j.kind, j.round_id, j.sender_id,"
-    " j.recipient_id, j.memo, j.txid, j.created_at"
+    f"select e.journal_id, e.line, e.amount, e.note, {_KIND} as kind,"  # noqa: S608 - a constant
+    " j.round_id, j.sender_id, j.recipient_id, j.memo, j.txid, j.created_at"
     " from account a join entry e on e.account_id = a.id join journal j on j.id = e.journal_id"
     " where a.owner_id = :user_id and e.journal_id = :journal_id and e.line = :line"
 )
@@ -71,18 +73,19 @@ _RESERVES = text(
     " coalesce((select total from owed where kind = 'user_receivable'), 0) as receivable,"
     " coalesce((select sum(e.amount) from payment_round r"
     "  join account a on a.round_id = r.round_id join entry e on e.account_id = a.id"
-    "  where r.state <> 'paid'), 0) as escrow,"
+    "  where r.state not in ('paid', 'refunded')), 0) as escrow,"
     " coalesce((select total from own where kind = 'carry'), 0) as carry,"
     " coalesce((select total from own where kind = 'platform_fee'), 0) as fees,"
     " coalesce((select sum(d.amount) from deposit d where d.state = 'pending'"
-    "  and d.seen_at > now() - cast(:forgotten as interval)), 0) as pending,"
+    "  and d.missed < :lost_after), 0) as pending,"
     " coalesce((select sum(c.amount) from coin c left join deposit d"
     "  on d.txid = c.txid and d.vout = c.vout where c.state = 'free'"
-    "  or d.seen_at > now() - cast(:forgotten as interval)), 0) as coins,"
+    "  or d.missed < :lost_after), 0) as coins,"
     " (select height from chain_tip) as height"
 )
 _FEES = text(
-    "select coalesce(sum(e.amount), 0) from account a"
+    "select coalesce(sum(e.amount) filter (where j.kind = 'fee'), 0) as platform,"
+    " coalesce(sum(e.amount) filter (where j.kind = 'transfer'), 0) as transfers from account a"
     " join entry e on e.account_id = a.id join journal j on j.id = e.journal_id"
     " where a.kind = 'platform_fee'"
     " and (cast(:from_time as timestamptz) is null or j.created_at >= :from_time)"
@@ -145,7 +148,7 @@ async def balances(session: Session, user_id: UUID, maturity_blocks: int) -> Bal
     values = {
         "user_id": user_id,
         "maturity_blocks": maturity_blocks,
-        "forgotten": PENDING_FORGOTTEN,
+        "lost_after": LOST_AFTER,
     }
     row: Any = (await session.execute(_BALANCE, values)).one_or_none()
     if row is None:
@@ -207,12 +210,15 @@ async def deposit(session: Session, user_id: UUID, txid: str, vout: int) -> Any 
 
 async def reserves(session: Session) -> Reserves:
     """The platform's position."""
-    row: Any = (await session.execute(_RESERVES, {"forgotten": PENDING_FORGOTTEN})).one()
+    row: Any = (await session.execute(_RESERVES, {"lost_after": LOST_AFTER})).one()
     numbers = {name: int(getattr(row, name)) for name in Reserves.__slots__ if name != "height"}
     return Reserves(**numbers, height=row.height)
 
 
-async def fees(session: Session, from_time: datetime | None, to_time: datetime | None) -> int:
-    """Platform fees taken in a period."""
+async def fees(
+    session: Session, from_time: datetime | None, to_time: datetime | None
+) -> tuple[int, int]:
+    """Fees taken in a period: of rounds, and of transfers."""
     values = {"from_time": from_time, "to_time": to_time}
-    return int((await session.execute(_FEES, values)).scalar_one())
+    row: Any = (await session.execute(_FEES, values)).one()
+    return int(row.platform), int(row.transfers)

@@ -31,6 +31,10 @@ _LOST = text(
     " or s.vote_id in (select unnest(d.void) from distribution d where d.round_id = :round_id))"
     " order by s.vote_id limit :limit"
 )
+_HELD = text(
+    "select vote_id from stake where round_id = :round_id and state = 'held'"
+    " order by vote_id limit :limit"
+)
 _SPEND = text(
     "update stake set state = 'spent', decided_at = now() where vote_id in ("
     " select vote_id from stake where round_id = :round_id and state = 'held' limit :limit)"
@@ -128,6 +132,12 @@ async def due_for_refund(session: Session, round_id: str, limit: int) -> list[UU
     """Held stakes on withdrawn memes, and those that the tally calls void."""
     values = {"round_id": round_id, "limit": limit}
     return list((await session.execute(_LOST, values)).scalars())
+
+
+async def held(session: Session, round_id: str, limit: int) -> list[UUID]:
+    """Some of the round's held stakes."""
+    values = {"round_id": round_id, "limit": limit}
+    return list((await session.execute(_HELD, values)).scalars())
 
 
 async def finish_refunds(session: Session, round_id: str) -> None:

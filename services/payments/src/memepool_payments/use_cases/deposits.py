@@ -19,11 +19,11 @@ from memepool_common import audit
 from memepool_common.db import Database, Session
 from memepool_common.events import outbox
 from memepool_payments import events
-from memepool_payments.adapters.chain_source import ChainSource, Proof, Unspent
+from memepool_payments.adapters.chain_source import ChainSource, NotFound, Proof, Unspent
 from memepool_payments.domain.journal import POSTED, Leg, NewJournal, movement, request_hash
 from memepool_payments.settings import ChainSettings
 from memepool_payments.store import deposits, ledger
-from memepool_payments.store.deposits import Address, Deposit
+from memepool_payments.store.deposits import Address, Deposit, Outpoint
 
 ADDRESSES_PER_CALL = 20
 PROOFS_PER_TURN = 50
@@ -73,9 +73,40 @@ async def scan(
             await deposits.checked(session, [each.user_id for each in due])
         by_address = {each.address: each for each in due if each.address is not None}
         coins = await source.unspent_all(list(by_address))
+        await _miss(database, source, [each.user_id for each in by_address.values()], coins)
         network = network_named(settings.network)
         watch_until = started + timedelta(seconds=settings.watch_s)
         await _take(database, source, network, by_address, coins, amount_min, watch_until)
+
+
+async def _miss(
+    database: Database,
+    source: ChainSource,
+    users: Sequence[UUID],
+    coins: dict[str, list[Unspent]],
+) -> None:
+    """Note which pending outputs are gone: replaced, or dropped with the block they were in.
+
+    One answer without an output may be a hiccup, and one who still has the transaction lists it
+    again: lost is what several looks have missed and the source does not know any more.
+    """
+    shown = _outpoints(coins)
+    async with database.read() as session:
+        absent = await deposits.absent(session, users, shown)
+    for txid, before in absent.items():
+        missed = before + 1
+        if missed == deposits.LOST_AFTER:
+            try:
+                await source.raw_tx(txid)
+                missed = before
+            except NotFound:
+                log.warning("deposit_lost", txid=txid)
+        async with database.transaction() as session:
+            await deposits.miss(session, txid, users, shown, missed)
+
+
+def _outpoints(coins: dict[str, list[Unspent]]) -> list[Outpoint]:
+    return [(coin.txid, coin.vout) for found in coins.values() for coin in found]
 
 
 async def _take(
@@ -87,9 +118,8 @@ async def _take(
     amount_min: int,
     watch_until: datetime,
 ) -> None:
-    shown = [(coin.txid, coin.vout) for found in coins.values() for coin in found]
     async with database.transaction() as session:
-        known = await deposits.known(session, shown)
+        known = await deposits.known(session, _outpoints(coins))
     for address, found in coins.items():
         script = p2pkh_script(decode_p2pkh(address, network))
         for coin in found:
@@ -118,9 +148,14 @@ def paid_to(script: bytes, vout: int, raw: bytes) -> int | None:
 
 async def prove(database: Database, source: ChainSource, settings: ChainSettings) -> None:
     """Ask for the proofs of deposits that wait for one; credit, move or take back accordingly."""
-    before = datetime.now(UTC) - timedelta(seconds=settings.scan_interval_s)
+    now = datetime.now(UTC)
     async with database.read() as session:
-        due = await deposits.due_proofs(session, before=before, limit=PROOFS_PER_TURN)
+        due = await deposits.due_proofs(
+            session,
+            before=now - timedelta(seconds=settings.scan_interval_s),
+            sweep_before=now - timedelta(seconds=settings.sweep_interval_s),
+            limit=PROOFS_PER_TURN,
+        )
     for txid in due:
         async with database.transaction() as session:  # first: a bad answer must not hold up others
             await deposits.proof_asked(session, txid)

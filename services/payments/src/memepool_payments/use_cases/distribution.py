@@ -16,6 +16,7 @@ from memepool_common.db import Database, Session
 from memepool_common.events import outbox
 from memepool_payments import events
 from memepool_payments.domain.distribution import Plan, objection
+from memepool_payments.domain.errors import NotStoppedError, RoundNotFoundError
 from memepool_payments.domain.journal import (
     LINES_MAX,
     POSTED,
@@ -27,7 +28,7 @@ from memepool_payments.domain.journal import (
 from memepool_payments.store import distributions, ledger, stakes
 from memepool_payments.store.distributions import Recorded
 from memepool_payments.store.stakes import Vote
-from memepool_payments.use_cases.stakes import refund_some
+from memepool_payments.use_cases.stakes import REFUNDS_PER_TRANSACTION, refund, refund_some
 
 SPENT_PER_TRANSACTION = 5_000
 STOPPED = Counter("memepool_distributions_stopped_total", "Rounds whose plan was not paid")
@@ -69,6 +70,8 @@ async def step(database: Database, recorded: Recorded) -> bool:
     round_id = recorded.plan.round_id
     async with database.transaction() as session:
         state, chunks_paid = await distributions.progress(session, round_id)
+        if state == "refunding":
+            return await _refund_chunk(session, round_id)
         if state == "closed":
             return await refund_some(session, round_id) or await _judge(session, recorded.plan)
         if state != "paying":
@@ -110,6 +113,41 @@ async def _judge(session: Session, plan: Plan) -> bool:
     )
     STOPPED.inc()
     log.error("distribution_stopped", round_id=plan.round_id, reason=reason)
+    return False
+
+
+async def repair(session: Session, round_id: str, admin_id: UUID, *, refund_all: bool) -> str:
+    """Take a stopped round up again, by an admin's hand; returns the state it is in now.
+
+    Raises:
+        RoundNotFoundError: payments knows no such round.
+        NotStoppedError: the round is not stopped.
+    """
+    state = "refunding" if refund_all else "closed"
+    before = await distributions.repair(session, round_id, state)
+    if before is None:
+        raise RoundNotFoundError(f"There is no round {round_id} here.")
+    if before != "stopped":
+        raise NotStoppedError(f"Round {round_id} is {before}: only a stopped one is repaired.")
+    await audit.record(
+        session,
+        actor_id=admin_id,
+        account_id=None,
+        action=f"payments.distribution.{'refund' if refund_all else 'retry'}",
+        subject=round_id,
+    )
+    return state
+
+
+async def _refund_chunk(session: Session, round_id: str) -> bool:
+    held = await stakes.held(session, round_id, REFUNDS_PER_TRANSACTION)
+    if held:
+        await refund(session, round_id, held, "round_refunded")
+        return True
+    escrow = await ledger.escrow_account(session, round_id)
+    if await ledger.total(session, escrow) != 0:
+        raise AssertionError("a refunded round leaves its escrow empty")
+    await distributions.finish_refund(session, round_id)
     return False
 
 

@@ -5,22 +5,28 @@ from uuid import UUID
 
 from memepool_common.db import Database
 from memepool_common.tokens import Principal
-from memepool_payments.store import members
+from memepool_payments.store import ledger, members
+from memepool_payments.store.members import Recipient
 
 MET_MAX = 50_000
 
 
 class Acquaintance:
-    """Provisions the subject of a valid token once; remembers whom it has met, within bounds."""
+    """Knows the account of every user met, within bounds; an account never changes.
+
+    The subject of a valid token is provisioned the first time.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._met: OrderedDict[UUID, None] = OrderedDict()
+        self._met: OrderedDict[UUID, int] = OrderedDict()
+        self._fee_account: int | None = None
 
-    async def meet(self, principal: Principal) -> None:
-        """Make sure that the caller has an account; auth's own event is always newer."""
-        if principal.user_id in self._met:
-            return
+    async def meet(self, principal: Principal) -> int:
+        """The caller's account, made if there is none; auth's own event is always newer."""
+        known = self._met.get(principal.user_id)
+        if known is not None:
+            return known
         async with self._database.transaction() as session:
             await members.remember(
                 session,
@@ -30,6 +36,29 @@ class Acquaintance:
                 version=0,
                 created_at=principal.created_at,
             )
-        self._met[principal.user_id] = None
+            accounts = await ledger.accounts_of(session, [principal.user_id])
+        return self._remember(Recipient(principal.user_id, accounts[principal.user_id]))
+
+    async def find(self, user_id: UUID | None, wallet_address: str | None) -> Recipient | None:
+        """A user with an account, by id or by wallet address."""
+        known = None if user_id is None else self._met.get(user_id)
+        if user_id is not None and known is not None:
+            return Recipient(user_id, known)
+        async with self._database.read() as session:
+            found = await members.recipient(session, user_id=user_id, wallet_address=wallet_address)
+        if found is not None:
+            self._remember(found)
+        return found
+
+    async def fee_account(self) -> int:
+        """The platform's, where fees go."""
+        if self._fee_account is None:
+            async with self._database.read() as session:
+                self._fee_account = await ledger.platform_account(session, ledger.PLATFORM_FEE)
+        return self._fee_account
+
+    def _remember(self, found: Recipient) -> int:
+        self._met[found.user_id] = found.account_id
         if len(self._met) > MET_MAX:
             self._met.popitem(last=False)
+        return found.account_id

@@ -11,6 +11,7 @@ from memepool_common.events import NewEvent, outbox
 from memepool_common.tables import audit_log
 from memepool_payments.domain.journal import POSTED, NewJournal, Posting
 from memepool_payments.store import ledger
+from memepool_payments.store.ledger import Velocity
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,9 @@ class Poster:
     its key will get the stored answer.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, velocity: Velocity | None = None) -> None:
         self._database = database
+        self._velocity = velocity
         self._collector: Collector[Order, Posting] = Collector(self._post)
 
     async def post(self, order: Order) -> Posting:
@@ -47,7 +49,8 @@ class Poster:
 
     async def _post(self, orders: Sequence[Order]) -> Sequence[Posting | Exception]:
         async with self._database.transaction() as session:
-            postings = await ledger.post(session, [order.journal for order in orders])
+            journals = [order.journal for order in orders]
+            postings = await ledger.post(session, journals, self._velocity)
             fresh = [
                 (order, posting)
                 for order, posting in zip(orders, postings, strict=True)

@@ -1,6 +1,7 @@
 """Money from one user to another."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -8,9 +9,9 @@ from uuid import UUID
 
 from memepool_chain.address import AddressError, decode_p2pkh
 from memepool_chain.network import Network
-from memepool_common.db import Database
 from memepool_common.events import NewEvent
 from memepool_common.ids import uuid7
+from memepool_common.tokens import Principal
 from memepool_payments import events
 from memepool_payments.domain.errors import (
     IdempotencyKeyReusedError,
@@ -18,29 +19,34 @@ from memepool_payments.domain.errors import (
     NotKnownYetError,
     RefusedError,
     SelfTransferError,
+    TooFastError,
 )
 from memepool_payments.domain.journal import (
     KEY_REUSED,
     POSTED,
+    TOO_FAST,
+    TRANSFER_FEE,
+    Leg,
     NewJournal,
     Posting,
     movement,
     request_hash,
 )
-from memepool_payments.store import ledger, members
 from memepool_payments.store.members import Recipient
+from memepool_payments.use_cases.members import Acquaintance
 from memepool_payments.use_cases.posting import Order, Poster
 
 WAIT_S = 2.0
 WAIT_STEP_S = 0.05
 LINE = 1
+HOUR_S = 3_600
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
     """What a caller asks for, as sent."""
 
-    sender_id: UUID
+    sender: Principal
     recipient: str
     amount: int
     memo: str | None
@@ -49,7 +55,7 @@ class Transfer:
     @property
     def scope(self) -> str:
         """Whose keys they are."""
-        return f"user:{self.sender_id}"
+        return f"user:{self.sender.user_id}"
 
     @property
     def ledger_key(self) -> str:
@@ -62,25 +68,37 @@ class Transfer:
         return request_hash(self.recipient, self.amount, self.memo)
 
 
-async def transfer(
-    database: Database, poster: Poster, network: Network, wanted: Transfer
-) -> tuple[Posting, UUID]:
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a transfer needs: who is who, the ledger, and the rules. `fee` is in satoshis."""
+
+    acquaintance: Acquaintance
+    poster: Poster
+    network: Network
+    fee: int
+
+
+async def transfer(desk: Desk, wanted: Transfer) -> tuple[Posting, UUID]:
     """Post a transfer, or find what was answered before; returns it with the recipient's id.
 
     Raises:
         RefusedError: the ledger refuses, and will for this key: funds, frozen account.
+        TooFastError: the user has sent too much within this hour.
         IdempotencyKeyReusedError, SelfTransferError, InvalidRecipientError, NotKnownYetError.
     """
-    source, recipient = await _parties(database, network, wanted)
-    if recipient.user_id == wanted.sender_id:
-        raise SelfTransferError("Sender and recipient are the same user.")
+    recipient = await recipient_of(desk, wanted)
+    source = await desk.acquaintance.meet(wanted.sender)
+    fee: Iterable[Leg] = ()
+    if desk.fee:
+        target = await desk.acquaintance.fee_account()
+        fee = movement(LINE + 1, source, target, desk.fee, TRANSFER_FEE)
     journal = NewJournal(
         scope=wanted.scope,
         key=wanted.ledger_key,
         request_hash=wanted.fingerprint,
         kind="transfer",
-        legs=tuple(movement(LINE, source, recipient.account_id, wanted.amount)),
-        sender_id=wanted.sender_id,
+        legs=(*movement(LINE, source, recipient.account_id, wanted.amount), *fee),
+        sender_id=wanted.sender.user_id,
         recipient_id=recipient.user_id,
         memo=wanted.memo,
     )
@@ -89,11 +107,13 @@ async def transfer(
         announce=lambda posting: [_event(posting, wanted, recipient)],
         audit=lambda posting: _audit(posting, wanted, recipient),
     )
-    posting = await poster.post(order)
+    posting = await desk.poster.post(order)
     if posting.outcome == KEY_REUSED:
         raise IdempotencyKeyReusedError(
             "This Idempotency-Key was used for another request; use a new key."
         )
+    if posting.outcome == TOO_FAST:
+        raise TooFastError(HOUR_S - int(posting.created_at.timestamp()) % HOUR_S)
     if posting.outcome != POSTED:
         raise RefusedError(posting.outcome)
     return posting, recipient.user_id
@@ -104,16 +124,20 @@ def transaction_id(journal_id: int, line: int) -> str:
     return f"{journal_id}-{line}"
 
 
-async def _parties(database: Database, network: Network, wanted: Transfer) -> tuple[int, Recipient]:
-    """The sender's account, and who is meant: the newly registered may take a moment to arrive."""
-    user_id, address = _named(wanted.recipient, network)
+async def recipient_of(desk: Desk, wanted: Transfer) -> Recipient:
+    """Who is meant: the newly registered may take a moment to arrive.
+
+    Raises:
+        SelfTransferError, InvalidRecipientError, NotKnownYetError.
+    """
+    user_id, address = _named(wanted.recipient, desk.network)
     deadline = asyncio.get_running_loop().time() + WAIT_S
     while True:
-        async with database.read() as session:
-            found = await members.recipient(session, user_id=user_id, wallet_address=address)
-            accounts = await ledger.accounts_of(session, [wanted.sender_id])
+        found = await desk.acquaintance.find(user_id, address)
+        if found is not None and found.user_id == wanted.sender.user_id:
+            raise SelfTransferError("Sender and recipient are the same user.")
         if found is not None:
-            return accounts[wanted.sender_id], found
+            return found
         if asyncio.get_running_loop().time() >= deadline:
             raise NotKnownYetError(f"No user {wanted.recipient} is known here (yet).")
         await asyncio.sleep(WAIT_STEP_S)
@@ -138,14 +162,14 @@ def _event(posting: Posting, wanted: Transfer, recipient: Recipient) -> NewEvent
     transfer_id = transaction_id(posting.journal_id, LINE)
     data = events.TransferPostedData(
         transaction_id=transfer_id,
-        sender=wanted.sender_id,
+        sender=wanted.sender.user_id,
         recipient=recipient.user_id,
         amount=wanted.amount,
         memo=wanted.memo,
         posted_at=posting.created_at,
     )
     return events.about_user(
-        events.TRANSFER_POSTED, transfer_id, data, wanted.sender_id, recipient.user_id
+        events.TRANSFER_POSTED, transfer_id, data, wanted.sender.user_id, recipient.user_id
     )
 
 
@@ -153,11 +177,11 @@ def _audit(posting: Posting, wanted: Transfer, recipient: Recipient) -> list[dic
     """A line in either feed."""
     line = {
         "at": datetime.now(UTC),
-        "actor_id": wanted.sender_id,
+        "actor_id": wanted.sender.user_id,
         "action": "payments.transfer.posted",
         "subject": transaction_id(posting.journal_id, LINE),
         "outcome": "done",
         "address": None,
         "details": {"amount": wanted.amount},
     }
-    return [{**line, "account_id": user} for user in (wanted.sender_id, recipient.user_id)]
+    return [{**line, "account_id": user} for user in (wanted.sender.user_id, recipient.user_id)]
