@@ -262,25 +262,6 @@ async def test_a_failing_commit_changes_nothing(working: ContentService) -> None
     assert len(await working.events()) == 1
 
 
-async def test_what_is_not_built_yet_checks_first(content: ContentService) -> None:
-    creator, admin = content.creator, content.issuer.principal("admin")
-    one = f"/content/{UNKNOWN}"
-    decision = {"decision": "remove", "reason": "spam"}
-    for method, path, caller, body in (
-        ("POST", f"{one}/reports", creator, {"reason": "spam"}),
-        ("GET", "/content/reports", admin, None),
-        ("POST", f"/content/reports/{UNKNOWN}/decision", admin, decision),
-    ):
-        problem(await content.call(method, path, caller, json=body), 501, "not_built_yet")
-        problem(await content.call(method, path, json=body), 401, "token_required")
-        if body is not None:
-            problem(await content.call(method, path, caller, json={}), 422, "invalid_request")
-    for path in ("/content/reports", f"/content/reports/{UNKNOWN}/decision"):
-        method = "GET" if path.endswith("reports") else "POST"
-        answer = await content.call(method, path, creator, json=decision)
-        problem(answer, 403, "role_required")
-
-
 async def test_the_audit_feed_is_ones_own(working: ContentService) -> None:
     found = await working.processed()
     await working.call("DELETE", f"/content/{found['id']}", working.creator)

@@ -10,7 +10,7 @@ from memepool_common.audit import audit_router
 from memepool_common.web.app import Probes, build_app, internal_app
 from memepool_common.web.lifespan import api_resources
 from memepool_content.adapters.media_store import LocalMediaStore
-from memepool_content.api import contents, later, media, source, transformations, uploads
+from memepool_content.api import contents, media, reports, source, transformations, uploads
 from memepool_content.domain import errors
 from memepool_content.settings import Settings
 
@@ -29,6 +29,8 @@ STATUSES: dict[type[Exception], int] = {
     errors.InvalidMetadataError: 422,
     errors.FileTooLargeError: 413,
     errors.QuotaError: 429,
+    errors.ReportNotFoundError: 404,
+    errors.AlreadyDecidedError: 409,
     errors.TransformUnavailableError: 503,
 }
 
@@ -53,7 +55,7 @@ def create_apps(settings: Settings, probes: Probes) -> tuple[FastAPI, FastAPI]:
         routers=[
             audit_router("content"),
             uploads.router,
-            later.router,
+            reports.router,
             contents.router,
             media.router,
             transformations.router,

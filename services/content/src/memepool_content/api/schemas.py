@@ -9,6 +9,8 @@ from pydantic import Field
 from memepool_common.web.model import RequestModel, Timestamp, WireModel
 from memepool_content.domain.meme import DESCRIPTION_LENGTH_MAX, TITLE_LENGTH_MAX, Meme
 from memepool_content.domain.meme import Variant as DomainVariant
+from memepool_content.domain.report import Report as DomainReport
+from memepool_content.domain.report import ReportState
 from memepool_content.domain.transformation import Failure, Kind, Wanted
 from memepool_content.domain.transformation import Transformation as DomainTransformation
 
@@ -229,11 +231,27 @@ class Report(WireModel):
     reporter_id: UUID
     reason: str
     detail: str | None
-    state: Literal["open", "removed", "dismissed"]
+    state: ReportState
     decided_by: UUID | None
     decision_reason: str | None
     created_at: Timestamp
     decided_at: Timestamp | None
+
+
+def report_of(report: DomainReport) -> Report:
+    """The wire's view of a report."""
+    return Report(
+        id=report.id,
+        content_id=report.content_id,
+        reporter_id=report.reporter_id,
+        reason=report.reason,
+        detail=report.detail,
+        state=report.state,
+        decided_by=report.decided_by,
+        decision_reason=report.decision_reason,
+        created_at=report.created_at,
+        decided_at=report.decided_at,
+    )
 
 
 def upload_body() -> dict[str, Any]:

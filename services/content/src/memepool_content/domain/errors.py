@@ -13,11 +13,14 @@ ContentError
 ├── FileTooLargeError             file_too_large
 ├── InvalidMetadataError          invalid_metadata
 ├── TransformUnavailableError     transform_unavailable
+├── ReportNotFoundError           report_not_found
+├── AlreadyDecidedError           report_decided
 └── QuotaError
     ├── UserQueueFullError        upload_queue_full
     ├── QueueFullError            uploads_busy
     ├── DailyQuotaError           daily_quota_exceeded
-    └── TransformQuotaError       transform_quota_exceeded
+    ├── TransformQuotaError       transform_quota_exceeded
+    └── ReportQuotaError          report_quota_exceeded
 ImageRejectedError                codes of `domain.image` and `domain.quality`: the fate of an
                                   upload, told in `Content.rejection`, never an HTTP status
 """
@@ -117,6 +120,18 @@ class TransformUnavailableError(ContentError):
         super().__init__("Memes cannot be transformed here: no image AI is set up.")
 
 
+class ReportNotFoundError(ContentError):
+    """There is no such report."""
+
+    code = "report_not_found"
+
+
+class AlreadyDecidedError(ContentError):
+    """The report is closed."""
+
+    code = "report_decided"
+
+
 class QuotaError(ContentError):
     """Too much for now; `Retry-After` says for how long, in seconds."""
 
@@ -151,6 +166,13 @@ class TransformQuotaError(QuotaError):
 
     code = "transform_quota_exceeded"
     retry_after_s = 60
+
+
+class ReportQuotaError(QuotaError):
+    """Too many reports by one reader within a day."""
+
+    code = "report_quota_exceeded"
+    retry_after_s = 3600
 
 
 class ImageRejectedError(Exception):

@@ -54,6 +54,21 @@ variant = Table(
     Column("sha256", Text, nullable=False),
 )
 
+report = Table(
+    "report",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("content_id", Uuid, nullable=False),
+    Column("reporter_id", Uuid, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text),
+    Column("state", Text, nullable=False),
+    Column("decided_by", Uuid),
+    Column("decision_reason", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("decided_at", DateTime(timezone=True)),
+)
+
 transformation = Table(
     "transformation",
     metadata,

@@ -19,7 +19,7 @@ from memepool_content.events import (
     meme_removed,
 )
 from memepool_content.imaging.result import Processed
-from memepool_content.store import erasures, hashes, jobs, memes
+from memepool_content.store import erasures, hashes, jobs, memes, reports
 from memepool_content.use_cases import transformations
 
 
@@ -62,7 +62,13 @@ async def change(
 
 
 async def remove(
-    session: Session, content_id: UUID, caller_id: UUID, *, admin: bool, now: datetime
+    session: Session,
+    content_id: UUID,
+    caller_id: UUID,
+    *,
+    admin: bool,
+    now: datetime,
+    reason: str | None = None,
 ) -> None:
     """Take a meme away for good: its bytes go, its hashes stay so that it cannot come back.
 
@@ -77,6 +83,7 @@ async def remove(
     check_transition(meme.status, Status.REMOVED)
     by: Literal["owner", "admin"] = "owner" if meme.creator_id == caller_id else "admin"
     was_public = meme.status in PUBLIC
+    await reports.close_all(session, meme.id, caller_id, reason or f"Removed by its {by}.", now)
     upload_key = await jobs.cancel(session, meme.id)
     await transformations.stop(session, meme, Failure.REMOVED, "The meme was removed.", now)
     gone = [media_key(meme.id, sha256) for sha256 in await memes.remove_variants(session, meme.id)]
@@ -96,7 +103,7 @@ async def remove(
         account_id=meme.creator_id,
         action="content.meme.removed",
         subject=str(meme.id),
-        details={"by": by, "sha256": meme.sha256},
+        details={"by": by, "sha256": meme.sha256, "reason": reason},
     )
 
 
