@@ -129,6 +129,8 @@ def _auth(around: Surroundings) -> Part:
             domain=f"{HOST}:{around.ports['gateway'].port}",
             network=NETWORK,
             challenges_per_network_max=100_000,  # all players sign in from one address
+            network_failures_free=100_000,
+            browser_origins=(f"http://{HOST}:{around.ports['gateway'].port}",),
         ),
         keys=auth_settings.KeySettings(encryption_key=SecretStr(sealing_key.decode())),
     )

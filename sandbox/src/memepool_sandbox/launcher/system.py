@@ -51,6 +51,7 @@ class System:
 
     gateway_url: str
     chain_url: str
+    services: Mapping[str, str]
     node: Node
     secrets: Secrets
     bus: Bus
@@ -115,6 +116,7 @@ async def running_system(
             yield System(
                 gateway_url=f"http://{HOST}:{options.port}",
                 chain_url=f"http://{HOST}:{options.chain_port}",
+                services={part.name: f"http://{HOST}:{part.http.port}" for part in parts},
                 node=node,
                 secrets=secrets,
                 bus=bus,
