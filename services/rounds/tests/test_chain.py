@@ -1,11 +1,17 @@
 """Blocks come seconds apart, several at once, from another branch, late, and from liars."""
 
 import asyncio
+from typing import Any
 
+import pytest
+from prometheus_client import REGISTRY
+
+from memepool_chain import headerstore
 from memepool_chain.header import parse_header
 from memepool_chain.network import REGTEST
 from memepool_chain.testing import mine
 from memepool_rounds.store import chain_view, rounds
+from memepool_rounds.use_cases import following
 from services.rounds.tests.harness import World
 
 
@@ -207,3 +213,55 @@ async def test_two_followers_that_both_believe_to_be_alone_do_no_harm(world: Wor
     assert await states(world) == {100: "closing", 103: "open"}
     assert len(await world.events("block.connected")) == 13
     assert len(await world.events("round.opened")) == 2
+
+
+async def test_what_an_operator_is_alarmed_by(world: World) -> None:
+    def metric(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(f"memepool_chain_{name}", labels) or 0
+
+    deep, shallow = metric("reorgs_total", deep="yes"), metric("reorgs_total", deep="no")
+    await world.block(6)
+    world.source.mine(7, on=world.source.at(100), name="22")
+    await world.follower.poll()
+    assert metric("reorgs_total", deep="yes") == deep + 1
+    world.source.mine(2, on=world.source.at(106), name="33")
+    await world.follower.poll()
+    assert metric("reorgs_total", deep="no") == shallow + 1
+    world.clock.pass_s(7200)
+    await world.follower.poll()
+    assert metric("tip_age_seconds") == 7200
+    world.source.down = True
+    for _ in range(2):
+        await world.follower.poll()
+        world.clock.pass_s(600)
+    assert metric("source_failing_seconds") == 600
+    world.source.down = False
+    await world.follower.poll()
+    assert (metric("source_failing_seconds"), metric("lag_blocks")) == (0, 0)
+    refused = metric("refused_total")
+    lie = mine(world.source.best, proven=False)
+    world.source.headers[lie.hash], world.source.heights[lie.hash] = lie, world.source.height + 1
+    world.source.best = lie
+    await world.follower.poll()
+    assert metric("refused_total") == refused + 1
+
+
+async def test_catching_up_shows_its_progress(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks after each batch sees the tip come closer to the source's height."""
+    monkeypatch.setattr(following, "BATCH_MAX", 40)
+    seen: list[tuple[int, int | None]] = []
+    world.source.mine(130)
+    store = world.follower._store
+
+    async def store_and_look(*batch: Any) -> None:
+        await store(*batch)
+        async with world.database.read() as session:
+            view = await chain_view.view(session)
+            tip = await headerstore.tip(session)
+        seen.append((tip.height, view.source_height if view else None))
+
+    monkeypatch.setattr(world.follower, "_store", store_and_look)
+    await world.follower.poll()
+    assert seen == [(140, 230), (180, 230), (220, 230), (230, 230)]

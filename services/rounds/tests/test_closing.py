@@ -10,6 +10,7 @@ from memepool_common.ids import uuid7
 from memepool_rounds.domain.errors import (
     AlreadyEntered,
     AlreadyQueued,
+    IllegalTransition,
     MemeNotInRound,
     MemeRemoved,
     NotKnownYet,
@@ -232,6 +233,33 @@ async def test_the_latest_settlement_transaction_stays(world: World) -> None:
         )
         world.clock.instant = early
     assert (await world.round(round_id)).settlement_txid == "bb" * 32
+
+
+async def test_a_round_that_is_refunded_ends_and_frees_its_carry(world: World) -> None:
+    first = await played(world, 1000)
+    await world.distribute(first)
+    left = (await result_of(world, first)).carry_out
+    round_id = await played(world, 500)
+    assert (await result_of(world, round_id)).carry_sources == (CarryTaken(first, left),)
+    stopped = {"roundId": str(round_id), "reason": "sums differ"}
+    await world.tell("memepool.payments.distribution.stopped.v1", stopped)
+    one = {"roundId": str(round_id), "voteId": [], "reason": "vote_rejected"}
+    await world.tell("memepool.payments.stake.refunded.v1", one)
+    assert await state_of(world, round_id) is RoundState.CLOSED
+    whole = one | {"reason": "round_refunded"}
+    for _ in range(2):  # payments refunds in parts
+        await world.tell("memepool.payments.stake.refunded.v1", whole, whole)
+    assert await state_of(world, round_id) is RoundState.REFUNDED
+    assert (await world.round(round_id)).stopped_reason is None
+    said = [each for each in await world.events("round.settled") if each["refunded"]]
+    assert [(each["roundId"], each["fee"], each["carryOut"]) for each in said] == [
+        (str(round_id), 0, 0)
+    ]
+    await world.tell("memepool.payments.distribution.stopped.v1", stopped)  # late
+    with pytest.raises(IllegalTransition):
+        await world.distribute(round_id)
+    after = await played(world, 10)
+    assert (await result_of(world, after)).carry_sources == (CarryTaken(first, left),)
 
 
 async def test_a_meme_removed_in_mid_round_leaves_with_its_stakes(world: World) -> None:

@@ -18,7 +18,7 @@ SECOND_OPEN_ROUND = """
 insert into round (id, block_hash, policy, opened_at, passed_height)
 values (500, '', '{}', now(), 500)
 """
-POT_THAT_DOES_NOT_ADD_UP = "insert into result values (100, 3, 10, 0, 10, 1, 5, 5, '', '')"
+POT_THAT_DOES_NOT_ADD_UP = "insert into result values (100, 3, 10, 0, 10, 1, 5, 5, '', '', '')"
 VOTE_WITHOUT_MONEY = """
 insert into vote (id, round_id, content_id, voter_id, amount, placed_at)
 values (gen_random_uuid(), 1, gen_random_uuid(), gen_random_uuid(), 0, now())

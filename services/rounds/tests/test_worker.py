@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -169,6 +170,7 @@ def test_what_is_consumed_is_what_others_publish() -> None:
             "payments.distribution.stopped.v1",
             "payments.rewards.distributed.v1",
             "payments.settlement.updated.v1",
+            "payments.stake.refunded.v1",
         ],
     }
 
@@ -186,3 +188,43 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     settings = Settings()
     assert settings.chain.api_key == SecretStr("key")
     assert (settings.chain.network, settings.rounds.minimum_age_s) == ("regtest", 2.5)
+
+
+FOLLOWER = """
+import asyncio, sys
+from memepool_common.db import Database
+from memepool_common.settings import DatabaseSettings
+from memepool_rounds.worker import follow
+
+async def poll():
+    print("polled", flush=True)
+
+async def main():
+    database = Database.connect(DatabaseSettings(url=sys.argv[1], app_role="rounds_app"))
+    await follow(database, poll, 2.0, asyncio.Event())
+
+asyncio.run(main())
+"""
+
+
+async def test_another_process_follows_within_five_seconds_of_a_kill(
+    database_settings: DatabaseSettings,
+) -> None:
+    url = database_settings.url.get_secret_value()
+
+    async def start() -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", FOLLOWER, url), stdout=asyncio.subprocess.PIPE
+        )
+
+    first = await start()
+    assert first.stdout is not None
+    assert await asyncio.wait_for(first.stdout.readline(), 30) == b"polled\n"
+    second = await start()
+    assert second.stdout is not None
+    with pytest.raises(TimeoutError):  # it stands by
+        await asyncio.wait_for(second.stdout.readline(), 5)
+    first.kill()
+    assert await asyncio.wait_for(second.stdout.readline(), 5) == b"polled\n"
+    second.kill()
+    await asyncio.gather(first.wait(), second.wait())

@@ -15,9 +15,11 @@ from memepool_rounds.store.projections import Meme
 from memepool_rounds.store.results import Summary
 from memepool_rounds.use_cases.counting import count_held, reject_refused
 from memepool_rounds.use_cases.entering import remove_memes
-from memepool_rounds.use_cases.settling import note_settlement, settle, stop
+from memepool_rounds.use_cases.settling import note_settlement, refund, settle, stop
 
 STAKES_QUEUE: Final = "rounds.stakes"
+WHOLE_ROUND: Final = "round_refunded"
+"""Payments' reason for a refund when the round as a whole is refunded."""
 _Height = Field(pattern=r"^[0-9]{1,10}$")
 
 
@@ -28,6 +30,11 @@ class StakesHeld(WireModel):
 class StakesRejected(WireModel):
     vote_id: list[UUID]
     reason: list[str]
+
+
+class StakesRefunded(WireModel):
+    round_id: str = _Height
+    reason: str
 
 
 class Distributed(WireModel):
@@ -114,6 +121,14 @@ async def on_rewards_distributed(session: Session, events: Sequence[Event]) -> N
         await settle(session, int(told.round_id), sums, told.distributed_at)
 
 
+async def on_stakes_refunded(session: Session, events: Sequence[Event]) -> None:
+    """Single stakes go back because a vote or a meme left; a whole round's only by an admin."""
+    for event in events:
+        told = StakesRefunded.model_validate(event.data)
+        if told.reason == WHOLE_ROUND:
+            await refund(session, int(told.round_id), event.time)
+
+
 async def on_distribution_stopped(session: Session, events: Sequence[Event]) -> None:
     for event in events:
         told = Stopped.model_validate(event.data)
@@ -148,6 +163,7 @@ SUBSCRIPTIONS: Final = (
         {
             "memepool.payments.rewards.distributed.v1": on_rewards_distributed,
             "memepool.payments.distribution.stopped.v1": on_distribution_stopped,
+            "memepool.payments.stake.refunded.v1": on_stakes_refunded,
             "memepool.payments.settlement.updated.v1": on_settlement_updated,
         },
     ),

@@ -166,13 +166,15 @@ class RoundClosedData(WireModel, extra="forbid"):
 
 
 class RoundSettledData(WireModel, extra="forbid"):
-    """The rewards of a round are in the ledger."""
+    """The rewards of a round are in the ledger; or, `refunded`, all its stakes go back instead, and
+    it has neither fee nor carry-out."""
 
     round_id: str
     pot: Sats
     fee: Sats
     carry_out: Sats
     settled_at: Timestamp
+    refunded: bool = False
 
 
 class RoundFinalityData(WireModel, extra="forbid"):

@@ -12,6 +12,7 @@ CONTRACTS = Path(__file__).parents[4] / "contracts" / "events"
 READS: dict[str, type[WireModel]] = {
     "memepool.payments.stake.held.v1": consumers.StakesHeld,
     "memepool.payments.stake.rejected.v1": consumers.StakesRejected,
+    "memepool.payments.stake.refunded.v1": consumers.StakesRefunded,
     "memepool.payments.rewards.distributed.v1": consumers.Distributed,
     "memepool.payments.distribution.stopped.v1": consumers.Stopped,
     "memepool.payments.settlement.updated.v1": consumers.SettlementUpdated,

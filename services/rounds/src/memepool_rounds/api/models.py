@@ -151,12 +151,13 @@ class Submission(WireModel):
 
 class Round(WireModel):
     """A round; its id is the height of the block that opened it, as text. `pot` is what has been
-    counted so far, and with the carry-in once the round is closed. States may grow."""
+    counted so far, and with the carry-in once the round is closed. A `refunded` round paid nothing:
+    all stakes went back. States may grow."""
 
     id: str
     block_height: int
     block_hash: str
-    state: Literal["open", "closing", "closed", "settled"]
+    state: Literal["open", "closing", "closed", "settled", "refunded"]
     start_time: Timestamp
     end_time: Timestamp | None
     submissions: list[Submission]

@@ -123,7 +123,7 @@ async def get_vote(
 
 
 def _public(stored: StoredRound) -> bool:
-    return stored.state in (RoundState.CLOSED, RoundState.SETTLED)
+    return stored.state not in (RoundState.OPEN, RoundState.CLOSING)
 
 
 def _fingerprint(round_text: str, body: VoteRequest) -> bytes:

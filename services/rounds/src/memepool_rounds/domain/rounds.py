@@ -1,4 +1,4 @@
-"""The life of a round: open, closing, closed, settled; when a block ends it; how sure that is."""
+"""The life of a round, open to settled or refunded; when a block ends it; how sure that is."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +15,7 @@ class RoundState(StrEnum):
     CLOSING = "closing"
     CLOSED = "closed"
     SETTLED = "settled"
+    REFUNDED = "refunded"
 
 
 class Fact(StrEnum):
@@ -23,6 +24,7 @@ class Fact(StrEnum):
     BOUNDARY = "boundary"  # a block ended it
     TALLIED = "tallied"  # its votes and rewards are final
     DISTRIBUTED = "distributed"  # its rewards are in the ledger
+    REFUNDED = "refunded"  # an admin had all its stakes given back instead
 
 
 class Turn(StrEnum):
@@ -33,11 +35,17 @@ class Turn(StrEnum):
     BOUNDARY = "boundary"
 
 
-_LIFE: Final = tuple(RoundState)
-_LEADS_TO: Final = {
+_TARGETS: Final = {
     Fact.BOUNDARY: RoundState.CLOSING,
     Fact.TALLIED: RoundState.CLOSED,
     Fact.DISTRIBUTED: RoundState.SETTLED,
+    Fact.REFUNDED: RoundState.REFUNDED,
+}
+_BEFORE: Final = {
+    RoundState.CLOSING: RoundState.OPEN,
+    RoundState.CLOSED: RoundState.CLOSING,
+    RoundState.SETTLED: RoundState.CLOSED,
+    RoundState.REFUNDED: RoundState.CLOSED,
 }
 
 
@@ -55,16 +63,22 @@ class OpenRound:
 
 
 def advance(state: RoundState, fact: Fact) -> RoundState:
-    """The state after a fact; one that is heard again changes nothing.
+    """The state after a fact; one that is heard again, or late, changes nothing. The table of all
+    cases is in the README.
 
     Raises:
-        IllegalTransition: a state would be left out: the fact cannot be true yet.
+        IllegalTransition: a state would be left out, so the fact cannot be true yet; or the round
+            has ended in the other way.
     """
-    target = _LEADS_TO[fact]
-    step = _LIFE.index(target) - _LIFE.index(state)
-    if step > 1:
-        raise IllegalTransition(f"a round that is {state} cannot be {fact}")
-    return target if step == 1 else state
+    target = _TARGETS[fact]
+    if state is _BEFORE[target]:
+        return target
+    reached: RoundState | None = state
+    while reached is not None:
+        if reached is target:
+            return state
+        reached = _BEFORE.get(reached)
+    raise IllegalTransition(f"a round that is {state} cannot be {fact}")
 
 
 def turn_at(

@@ -49,14 +49,15 @@ async def note_success(session: Session, height: int, block_hash: str, now: date
     await session.execute(query, {"height": height, "hash": block_hash, "now": now})
 
 
-async def note_failure(session: Session, error: str, now: datetime) -> None:
-    """The source did not answer, or not usably."""
+async def note_failure(session: Session, error: str, now: datetime) -> datetime:
+    """The source did not answer, or not usably; returns since when."""
     query = text(
         "insert into follower (polled_at, last_error, failing_since) values (:now, :error, :now)"
         " on conflict (only_row) do update set polled_at = :now, last_error = :error,"
-        " failing_since = coalesce(follower.failing_since, :now)"
+        " failing_since = coalesce(follower.failing_since, :now) returning failing_since"
     )
-    await session.execute(query, {"error": error, "now": now})
+    since: datetime = (await session.execute(query, {"error": error, "now": now})).scalar_one()
+    return since
 
 
 async def note_reorganisation(session: Session, reorganisation: Reorganisation) -> None:

@@ -195,6 +195,12 @@ async def carry_sources(session: Session, round_id: int) -> list[CarryTaken]:
     return [CarryTaken(*row) for row in await session.execute(query, {"round": round_id})]
 
 
+async def release_carry(session: Session, round_id: int) -> None:
+    """Give back what a round has taken: a later one may take it."""
+    query = text("update carry set taken_by = null where taken_by = :round")
+    await session.execute(query, {"round": round_id})
+
+
 async def leave_carry(session: Session, round_id: int, amount: int) -> None:
     """A settled round leaves its carry-out for a later one."""
     query = text("insert into carry (round_id, amount) values (:round, :amount)")

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
+from prometheus_client import Counter, Gauge
 
 from memepool_chain import headerstore
 from memepool_chain.header import Header, HeaderError
@@ -26,6 +27,12 @@ RUN_MAX: Final = 20  # what the source gives in one answer
 WALK_MAX: Final = 2_000  # headers fetched before they are stored
 REORG_DEPTH_MAX: Final = 2_000
 BATCH_MAX: Final = 500
+DEEP_REORG: Final = 6
+LAG = Gauge("memepool_chain_lag_blocks", "Blocks that the source has and we have not")
+TIP_AGE = Gauge("memepool_chain_tip_age_seconds", "Since the tip's block was received")
+FAILING = Gauge("memepool_chain_source_failing_seconds", "Since the source last was of use")
+REFUSED = Counter("memepool_chain_refused_total", "Answers of the source that broke a rule")
+REORGS = Counter("memepool_chain_reorgs_total", "Reorganisations", ["deep"])
 log = structlog.get_logger(__name__)
 
 
@@ -66,14 +73,21 @@ class Follower:
             info = await self._source.chain_info()
             missing = await self._missing(info, tip)
             for start in range(0, len(missing), BATCH_MAX):
-                await self._store(missing[start : start + BATCH_MAX])
+                await self._store(missing[start : start + BATCH_MAX], info)
         except (WhatsOnChainError, HeaderError) as error:
-            log.warning("chain_source_failed", error=repr(error))
-            async with self._database.transaction() as session:
-                await chain_view.note_failure(session, repr(error)[:500], self._clock.now())
+            await self._note_failure(error)
             return
         async with self._database.transaction() as session:
             await self._turn(session, info)
+
+    async def _note_failure(self, error: Exception) -> None:
+        now = self._clock.now()
+        log.warning("chain_source_failed", error=repr(error))
+        if isinstance(error, HeaderError | MalformedAnswer):
+            REFUSED.inc()
+        async with self._database.transaction() as session:
+            failing_since = await chain_view.note_failure(session, repr(error)[:500], now)
+        FAILING.set((now - failing_since).total_seconds())
 
     async def _tip(self) -> Tip:
         try:
@@ -120,7 +134,8 @@ class Follower:
             raise MalformedAnswer("the source gives no headers for a block it named")
         return run
 
-    async def _store(self, headers: Sequence[Header]) -> None:
+    async def _store(self, headers: Sequence[Header], info: ChainInfo) -> None:
+        """One batch; who looks at the chain meanwhile sees the tip come closer to the source's."""
         now = self._clock.now()
         raw = [header.serialize() for header in headers]
         async with self._database.transaction() as session:
@@ -130,11 +145,19 @@ class Follower:
                 await _note_reorganisation(session, change, now)
             if change.connected:
                 await refresh_finality(session, change.tip, final_depth=self._rules.final_depth)
+            await chain_view.note_success(session, info.height, info.best_block_hash, now)
+        LAG.set(max(0, info.height - change.tip.height))
+        if len(headers) > 1:
+            log.info("chain_catching_up", height=change.tip.height, source_height=info.height)
 
     async def _turn(self, session: Session, info: ChainInfo) -> None:
         now = self._clock.now()
         await chain_view.note_success(session, info.height, info.best_block_hash, now)
         tip = await headerstore.tip(session)
+        newest = await headerstore.header(session, tip.hash)
+        LAG.set(max(0, info.height - tip.height))
+        FAILING.set(0)
+        TIP_AGE.set((now - newest.received_at).total_seconds() if newest else 0)
         # Of two branches with equal work the source may see the other one first: having its best
         # block is being caught up, even where our tip stays.
         caught_up = await headerstore.known(session, info.best_block_hash)
@@ -172,13 +195,16 @@ def _block(stored: StoredHeader, tip_version: int) -> events.BlockData:
 
 async def _note_reorganisation(session: Session, change: Change, now: datetime) -> None:
     lowest = change.disconnected[-1]
-    log.warning("chain_reorganised", depth=len(change.disconnected), tip=change.tip.hash)
+    depth = len(change.disconnected)
+    say = log.error if depth >= DEEP_REORG else log.warning
+    say("chain_reorganised", depth=depth, tip=change.tip.hash)
+    REORGS.labels("yes" if depth >= DEEP_REORG else "no").inc()
     await chain_view.note_reorganisation(
         session,
         Reorganisation(
             at=now,
             fork_height=(lowest.height or 0) - 1,
-            depth=len(change.disconnected),
+            depth=depth,
             old_tip=change.disconnected[0].hash,
             new_tip=change.tip.hash,
         ),

@@ -42,10 +42,37 @@ async def settle(session: Session, round_id: int, told: Summary, at: datetime) -
     await outbox.append(session, [events.about_round(events.ROUND_SETTLED, str(round_id), data)])
 
 
-async def stop(session: Session, round_id: int, reason: str) -> None:
-    """Payments has paid nothing: an admin must look. Told late of a settled round, it is moot."""
+async def refund(session: Session, round_id: int, at: datetime) -> None:
+    """An admin has a stopped round's stakes given back, all of them: the round ends so. Its results
+    stand as what the votes said, nothing of them is paid, and the carry it took is free again.
+
+    Raises:
+        ContradictionError: there is no such round.
+        IllegalTransition: its rewards were distributed, or it is not tallied.
+    """
     current = await _locked(session, round_id)
-    if current.state is RoundState.SETTLED:
+    state = advance(current.state, Fact.REFUNDED)
+    if state is current.state:
+        return
+    await rounds.set_settled(session, round_id, state, at)
+    await results.release_carry(session, round_id)
+    stored = (await results.summaries(session, [round_id]))[round_id]
+    data = events.RoundSettledData(
+        round_id=str(round_id),
+        pot=stored.pot,
+        fee=0,
+        carry_out=0,
+        settled_at=at,
+        refunded=True,
+    )
+    await outbox.append(session, [events.about_round(events.ROUND_SETTLED, str(round_id), data)])
+
+
+async def stop(session: Session, round_id: int, reason: str) -> None:
+    """Payments has paid nothing: an admin must look. Told late of a round that has ended, it
+    is moot."""
+    current = await _locked(session, round_id)
+    if current.state in (RoundState.SETTLED, RoundState.REFUNDED):
         return
     await rounds.set_stopped(session, round_id, reason)
     await audit.record(

@@ -34,7 +34,7 @@ TABLES = (
           id bigint primary key check (id >= 0),
           block_hash text not null,
           state text not null default 'open'
-            check (state in ('open', 'closing', 'closed', 'settled')),
+            check (state in ('open', 'closing', 'closed', 'settled', 'refunded')),
           policy jsonb not null,
           opened_at timestamptz not null,
           passed_height bigint not null,
@@ -52,8 +52,8 @@ TABLES = (
           check ((state = 'open') = (closing_height is null)),
           check ((closing_height is null) = (closing_hash is null)),
           check (closing_height > id),
-          check ((closed_at is not null) = (state in ('closed', 'settled'))),
-          check ((settled_at is not null) = (state = 'settled'))
+          check ((closed_at is not null) = (state in ('closed', 'settled', 'refunded'))),
+          check ((settled_at is not null) = (state in ('settled', 'refunded')))
         )
         """,
     ),
