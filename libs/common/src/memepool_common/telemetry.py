@@ -1,5 +1,6 @@
 """Logs, traces and metrics: set up once a process, used everywhere through the libraries' APIs."""
 
+import functools
 import logging
 import sys
 from typing import Any
@@ -94,7 +95,11 @@ def _setup_logging(settings: TelemetrySettings) -> None:
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.stdlib.filter_by_level,  # before anything is done for it
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
@@ -122,6 +127,11 @@ def _add_trace(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, A
 
 def _redact(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
     for name in event:
-        if any(word in name.lower() for word in _SECRET_WORDS):
+        if _is_secret(name):
             event[name] = "[redacted]"
     return event
+
+
+@functools.lru_cache(maxsize=1_000)  # names stand in the code, so they are few
+def _is_secret(name: str) -> bool:
+    return any(word in name.lower() for word in _SECRET_WORDS)
