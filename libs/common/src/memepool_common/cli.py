@@ -1,4 +1,4 @@
-"""The commands of every service: `python -m memepool_<service> api|worker|migrate`."""
+"""The commands of every service: `python -m memepool_<service> api|worker|migrate|replay`."""
 
 import argparse
 import asyncio
@@ -13,6 +13,8 @@ from starlette.types import ASGIApp
 from memepool_common import telemetry
 from memepool_common.events import Bus
 from memepool_common.events.bus import Topology
+from memepool_common.events.rabbitmq import RabbitBus
+from memepool_common.events.replay import replay_dead_letters
 from memepool_common.migrations import migrate
 from memepool_common.server import serving, stop_on_signals
 from memepool_common.settings import BusSettings, DatabaseSettings, HttpSettings, TelemetrySettings
@@ -73,9 +75,12 @@ def main(
     if run_worker is not None:
         commands.add_parser("worker", help="relay, consumers and schedulers; the internal port")
         commands.add_parser("migrate", help="bring the database up to date, under the owner role")
+        replay = commands.add_parser("replay", help="give a queue its dead letters back")
+        replay.add_argument("queue", choices=sorted(topology()))
     for name, act in extra.items():
         commands.add_parser(name, help=(act.__doc__ or "").partition(";")[0])
-    command = parser.parse_args().command
+    told = parser.parse_args()
+    command = told.command
     try:
         settings = read_settings()
     except ValidationError as error:
@@ -90,6 +95,10 @@ def main(
     elif command == "worker" and run_worker is not None:
         bus = settings.bus or _missing(service, "BUS__URL")
         uvloop.run(_work(service, settings, bus, run_worker, topology()))
+    elif command == "replay":
+        bus = settings.bus or _missing(service, "BUS__URL")
+        count = uvloop.run(_replay(service, bus, told.queue))
+        sys.stdout.write(f"{count} sent to {told.queue} again\n")
     else:
         probes = Probes()
         uvloop.run(_serve(settings, create_apps(settings, probes), probes))
@@ -142,3 +151,11 @@ async def _work(
     async with serving(internal_app(probes), settings.http.host, settings.http.internal_port):
         name = f"{service}-worker"
         await run_on_broker(run, bus_settings, topology, probes, stopping, name=name)
+
+
+async def _replay(service: str, settings: BusSettings, queue: str) -> int:
+    bus = RabbitBus(settings.url.get_secret_value(), name=f"{service}-replay")
+    try:
+        return await replay_dead_letters(bus, queue)
+    finally:
+        await bus.close()
