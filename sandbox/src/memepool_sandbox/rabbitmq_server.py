@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -78,11 +78,9 @@ class RabbitmqServer:
         """Make users, vhosts, permissions, queues and so on exist."""
         self._administer("import_definitions", document)
 
-    def delete_vhost(self, name: str) -> None:
-        self._administer("delete_vhost", name)
-
-    def delete_user(self, name: str) -> None:
-        self._administer("delete_user", name)
+    def forget(self, vhosts: Sequence[str], users: Sequence[str]) -> None:
+        """Delete vhosts, with all that is in them, and users."""
+        self._administer("forget", list(vhosts), list(users))
 
     def close_connections(self, vhost: str) -> None:
         """Have the broker close its clients' connections (`rabbitmqctl` only)."""
@@ -170,27 +168,27 @@ class PrivateRabbitmq(RabbitmqServer):
         self._process.wait()
         self._process = None
 
-    def _command(self, *command: object) -> None:
+    def _command(self, command: str, *arguments: Any) -> None:
         program = rabbitmq_program("rabbitmqctl")
         if program is None:
             raise RabbitmqError("rabbitmqctl is not installed")
-        _by_program(program, self._environment, *command)
+        _by_program(program, self._environment, command, *arguments)
 
 
-def _by_program(program: str, environment: dict[str, str] | None, *command: object) -> None:
-    """Run a `rabbitmqctl` command; documents go through a file that the node's user may read."""
+def _by_program(
+    program: str, environment: dict[str, str] | None, command: str, *arguments: Any
+) -> None:
+    """Run a `rabbitmqctl` command. One takes most of a second, so deleting many is one."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        arguments = []
-        for argument in command:
-            if not isinstance(argument, str):
-                json.dump(argument, file)
-                file.flush()
-                Path(file.name).chmod(0o644)
-                arguments.append(file.name)
-            else:
-                arguments.append(argument)
+        if command == "import_definitions":
+            json.dump(arguments[0], file)
+            file.flush()
+            Path(file.name).chmod(0o644)  # the node's user reads it
+            arguments = (file.name,)
+        elif command == "forget":
+            command, arguments = "eval", (_forgetting(*arguments),)
         done = subprocess.run(  # noqa: S603 - its own tool
-            [program, "--quiet", *arguments],
+            [program, "--quiet", command, *arguments],
             env=environment,
             check=False,
             capture_output=True,
@@ -198,17 +196,31 @@ def _by_program(program: str, environment: dict[str, str] | None, *command: obje
             timeout=COMMAND_TIMEOUT_S,
         )
     if done.returncode != 0:
-        raise RabbitmqError(f"rabbitmqctl {command[0]}: {done.stdout}{done.stderr}")
+        raise RabbitmqError(f"rabbitmqctl {command}: {done.stdout}{done.stderr}")
 
 
-def _by_http(client: httpx.Client, command: str, argument: object) -> None:
+def _forgetting(vhosts: Sequence[str], users: Sequence[str]) -> str:
+    """The deletion in Erlang."""
+    by = '<<"memepool">>'
+    calls = [f"rabbit_vhost:delete(<<{json.dumps(name)}>>, {by})" for name in vhosts]
+    calls += [
+        f"rabbit_auth_backend_internal:delete_user(<<{json.dumps(name)}>>, {by})" for name in users
+    ]
+    return ", ".join([*calls, "ok."])
+
+
+def _by_http(client: httpx.Client, command: str, *arguments: Any) -> None:
     if command == "import_definitions":
-        answer = client.post("/definitions", json=argument, timeout=COMMAND_TIMEOUT_S)
-    else:
-        things = {"delete_vhost": "vhosts", "delete_user": "users"}[command]
-        answer = client.delete(f"/{things}/{quote(str(argument), safe='')}")
+        _checked(client.post("/definitions", json=arguments[0], timeout=COMMAND_TIMEOUT_S))
+        return
+    for things, names in zip(("vhosts", "users"), arguments, strict=True):
+        for name in names:
+            _checked(client.delete(f"/{things}/{quote(name, safe='')}"))
+
+
+def _checked(answer: httpx.Response) -> None:
     if answer.is_error:
-        raise RabbitmqError(f"{command}: {answer.status_code} {answer.text}")
+        raise RabbitmqError(f"{answer.request.url}: {answer.status_code} {answer.text}")
 
 
 def _free_ports(count: int) -> list[int]:

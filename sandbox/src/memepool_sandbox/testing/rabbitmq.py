@@ -104,10 +104,8 @@ def _rabbitmq_vhosts(rabbitmq_server: RabbitmqServer) -> Iterator[Vhosts]:
     vhosts = Vhosts(rabbitmq_server)
     yield vhosts
     if not isinstance(rabbitmq_server, PrivateRabbitmq):  # a private one goes as a whole
-        for vhost in vhosts.made:
-            rabbitmq_server.delete_vhost(vhost.name)
-            for service in USERS:
-                rabbitmq_server.delete_user(vhost.user(service))
+        users = [vhost.user(service) for vhost in vhosts.made for service in USERS]
+        rabbitmq_server.forget([vhost.name for vhost in vhosts.made], users)
 
 
 @pytest.fixture
