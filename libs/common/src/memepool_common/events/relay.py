@@ -110,7 +110,9 @@ async def _leadership(
 
     It does not wait for the disk: a mark that is lost with the server is a row published twice.
     """
-    async with _connection(database, "-c synchronous_commit=off") as connection:
+    timeout_ms = int(database.settings.statement_timeout_s * 1000)
+    options = f"-c synchronous_commit=off -c statement_timeout={timeout_ms}"
+    async with _connection(database, options) as connection:
         taken = await connection.execute(f"select pg_try_advisory_lock({_ADVISORY_LOCK})")
         (is_leader,) = await taken.fetchone() or (False,)
         yield connection if is_leader else None
