@@ -1,7 +1,7 @@
 """Block headers: eighty bytes, their hash, and the work they prove."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Self
 
 from memepool_chain.hashing import display_hex, internal_bytes, sha256d
@@ -98,6 +98,7 @@ def bits_of(target: int) -> int:
     return size << 24 | mantissa
 
 
+@lru_cache(maxsize=4_096)  # the 144-block rule asks again for each block of its window
 def work_of(bits: int) -> int:
     """Return the expected number of hashes to meet this target; HeaderError `bad_bits`."""
     return (1 << _TARGET_BITS) // (target_of(bits) + 1)

@@ -1,0 +1,1 @@
+"""How fast rounds is."""
