@@ -186,7 +186,7 @@ async def test_every_operation_is_for_whom_the_table_says(
     assert not wrong, "\n".join(wrong)
 
 
-async def test_each_service_itself_refuses_ended_and_suspended(
+async def test_each_service_itself_refuses_what_the_gateway_refuses(
     world: World, headers: dict[str, dict[str, str]]
 ) -> None:
     """Nothing trusts the gateway: the same calls, past it."""
@@ -202,7 +202,7 @@ async def test_each_service_itself_refuses_ended_and_suspended(
             past = Operation(
                 operation.id, operation.method, address + operation.template, operation.parameters
             )
-            for role in ("anonymous", "suspended", "ended"):
+            for role in ("anonymous", "ended"):
                 answer = await ask(http, past, headers[role])
                 if not fits("401", answer):
                     wrong.append(f"{operation.id} as {role}: {answer}")
@@ -227,6 +227,31 @@ async def test_audit_feeds_are_ones_own_and_all_for_admins(
         await database.close()
     feed = (await world.get("/auth/audit", headers=headers["creator"]))["items"]
     assert {"auth.session.opened", "auth.user.registered"} <= {entry["action"] for entry in feed}
+
+
+async def test_a_browser_session_works_through_the_gateway_and_for_our_pages_only(
+    world: World,
+) -> None:
+    person = await world.player()
+    path, ours = "/auth/session", {"Origin": world.system.gateway_url}
+
+    async def proof() -> dict[str, Any]:
+        asked = {"walletAddress": person.wallet.address}
+        challenge = (await world.http.post("/auth/challenge", json=asked)).json()
+        signature = person.wallet.sign(challenge["message"])
+        return {**asked, "nonce": challenge["nonce"], "signature": signature, "cookie": True}
+
+    evil = {"Origin": "https://evil.example"}
+    assert (await world.http.post(path, json=await proof(), headers=evil)).status_code == 403
+    opened = await world.http.post(path, json=await proof(), headers=ours)
+    assert (opened.status_code, opened.json()["refreshToken"]) == (201, None)
+    held = {"Cookie": opened.headers["set-cookie"].partition(";")[0]}
+    refused = await world.http.post(path, json={"cookie": True}, headers=held | evil)
+    assert (refused.status_code, refused.json()["code"]) == (403, "origin_not_allowed")
+    assert (await world.http.get("/auth/me", headers=held | ours)).status_code == 401
+    renewed = await world.http.post(path, json={"cookie": True}, headers=held | ours)
+    assert renewed.status_code == 201
+    assert renewed.headers["set-cookie"].startswith("__Host-")
 
 
 async def test_ended_and_suspended_are_refused_right_after_a_restart(
