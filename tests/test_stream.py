@@ -54,9 +54,10 @@ class Listener:
 
 @contextlib.asynccontextmanager
 async def listening(
-    world: World, player: Player | None = None, query: str = "", **headers: str
+    world: World, player: Player | None = None, query: str = "", *, after: str | None = None
 ) -> AsyncIterator[Listener]:
-    """A stream that is open inside the block."""
+    """A stream that is open inside the block; it goes on behind the event `after`."""
+    headers = {"Last-Event-ID": after} if after else {}
     if player:
         headers["Authorization"] = f"Bearer {player._access_token}"
     async with world.http.stream("GET", f"/events{query}", headers=headers) as answer:
@@ -136,10 +137,10 @@ async def _resumed(world: World, player: Player, earlier: Listener) -> None:
     middle = len(earlier.told) // 2
     last_seen, *_ = earlier.told[middle]
     missed = earlier.told[middle + 1 :]
-    async with listening(world, player, **{"Last-Event-ID": last_seen}) as again:
+    async with listening(world, player, after=last_seen) as again:
         await world.until(lambda: _true(len(again.told) >= len(missed)))
         assert again.told[: len(missed)] == missed
-    async with listening(world, **{"Last-Event-ID": "1-1"}) as lost:
+    async with listening(world, after="1-1") as lost:
         await world.until(lambda: _true(bool(lost.told)))
         assert [name for _, name, _ in lost.told] == ["gap"]
 
