@@ -9,12 +9,18 @@ RUN_OPTIONS = $(call given,PORT,--port) $(call given,BLOCK_SECONDS,--block-secon
 	$(call given,PLAYERS,--players) $(call given,DATA,--data)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo up down test lint types contracts kubernetes lock clean
+.PHONY: help setup run demo up-local down-local up down test lint types contracts kubernetes lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: python ## make the virtual environment (every other target does so by itself)
+setup-local: python ## run everything as processes, with RabbitMQ and Redis, in the background [PORT= DATA=]
+	@$(MEMEPOOL) up-local $(RUN_OPTIONS)
+
+down-local: python ## end what up-local started; data stay [DATA=]
+	@$(MEMEPOOL) down-local $(call given,DATA,--data)
+
+up: python ## make the virtual environment (every other target does so by itself)
 	@$(MEMEPOOL) setup
 
 run: python ## run everything on this machine [PORT=8000 BLOCK_SECONDS=60 PLAYERS=n DATA=.memepool]

@@ -9,7 +9,6 @@ store takes this place; the names of the secrets and of their keys are the same.
 
 import argparse
 import base64
-import hashlib
 import json
 import os
 import secrets
@@ -19,8 +18,7 @@ from typing import Any
 
 from memepool_chain.bip32 import ExtendedPrivateKey
 from memepool_chain.network import REGTEST
-from memepool_common.events import rabbitmq_topology
-from memepool_common.events.bus import UNROUTED_QUEUE
+from memepool_sandbox.rabbitmq_definitions import definitions
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRETS = ROOT / "deploy/secrets.env"
@@ -46,75 +44,11 @@ def make_secrets(existing: dict[str, str]) -> dict[str, str]:
     return kept | {"DEPOSIT_XPUB": str(ExtendedPrivateKey.from_seed(seed, REGTEST).neuter())}
 
 
-def definitions(known: dict[str, str]) -> Document:
-    """What RabbitMQ is started with: a user per service, what each may do, and all queues.
-
-    Everything exists before the first process starts, so no event of the first minute is lost to a
-    service that comes later. Passwords are in it as salted hashes of 24 random bytes.
-    """
+def broker_definitions(known: dict[str, str]) -> Document:
+    """What RabbitMQ is started with; passwords are 24 random bytes, hashed."""
     topology = json.loads((ROOT / "contracts/topology.json").read_text())
-    plan = rabbitmq_topology.plan({UNROUTED_QUEUE: [], **topology})
-    durable = {"vhost": VHOST, "durable": True, "auto_delete": False}
-    return {
-        "vhosts": [{"name": VHOST}],
-        "users": [
-            {
-                "name": service,
-                "password_hash": _rabbitmq_hash(known[f"{service.upper()}_BUS_PASSWORD"]),
-                "hashing_algorithm": "rabbit_password_hashing_sha256",
-                "tags": [],
-            }
-            for service in SERVICES
-        ],
-        "permissions": [permissions(service) for service in SERVICES],
-        "topic_permissions": [each for name in SERVICES for each in topic_permissions(name)],
-        "exchanges": [
-            {"name": name, "internal": False, "arguments": {}} | options | durable
-            for name, options in plan.exchanges.items()
-        ],
-        "queues": [
-            {"name": name, "arguments": arguments} | durable
-            for name, arguments in plan.queues.items()
-        ],
-        "bindings": [
-            {
-                "source": exchange,
-                "vhost": VHOST,
-                "destination": queue,
-                "destination_type": "queue",
-                "routing_key": key,
-                "arguments": {},
-            }
-            for exchange, key, queue in plan.bindings
-        ],
-    }
-
-
-def permissions(service: str) -> Document:
-    """A service may touch its own queues, and the exchanges that all share."""
-    own = rf"{service}\..*|memepool\.(events|retry|requeue|dead|unrouted)"
-    make = f"^({own}|{UNROUTED_QUEUE})$"  # everybody declares where the unrouted goes; nobody reads
-    return {
-        "user": service,
-        "vhost": VHOST,
-        "configure": make,
-        "write": make,
-        "read": f"^({own})$",
-    }
-
-
-def topic_permissions(service: str) -> list[Document]:
-    """A service may say only its own events, and put aside only what its own queues hold."""
-    own = {
-        rabbitmq_topology.EVENTS_EXCHANGE: rf"^{service}\.",
-        rabbitmq_topology.RETRY_EXCHANGE: rf"^[0-9]+s\.{service}\.",
-        rabbitmq_topology.DEAD_EXCHANGE: rf"^{service}\.",
-        rabbitmq_topology.REQUEUE_EXCHANGE: "^$",
-    }
-    return [
-        {"user": service, "vhost": VHOST, "exchange": exchange, "write": write, "read": ".*"}
-        for exchange, write in own.items()
-    ]
+    passwords = {service: known[f"{service.upper()}_BUS_PASSWORD"] for service in SERVICES}
+    return definitions(VHOST, topology, passwords)
 
 
 def kubernetes_secrets(known: dict[str, str]) -> list[Document]:
@@ -137,7 +71,7 @@ def kubernetes_secrets(known: dict[str, str]) -> list[Document]:
     found["redis"] = {"redis.conf": f"requirepass {known['REDIS_PASSWORD']}\n"}
     found["world"] = {"MEMEPOOL_SANDBOX_AITUBO_KEY": known["AITUBO_KEY"]}
     found["postgres"] = {"POSTGRES_PASSWORD": known["POSTGRES_PASSWORD"]}
-    found["rabbitmq"] = {"definitions.json": json.dumps(definitions(known))}
+    found["rabbitmq"] = {"definitions.json": json.dumps(broker_definitions(known))}
     superuser = f"postgresql://postgres:{known['POSTGRES_PASSWORD']}@postgres:5432/postgres"
     found["provision"] = {"MEMEPOOL_SANDBOX_SUPERUSER_URL": superuser} | {
         f"MEMEPOOL_SANDBOX_{service.upper()}__{role}": known[f"{service.upper()}_{role}_PASSWORD"]
@@ -173,12 +107,6 @@ def write_private(path: Path, text: str, *, mode: int = 0o600) -> None:
     draft.rename(path)
 
 
-def _rabbitmq_hash(password: str) -> str:
-    """As RabbitMQ keeps it; the salt follows from the password: the same again, the same file."""
-    salt = hashlib.sha256(b"salt" + password.encode()).digest()[:4]
-    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
-
-
 def main() -> int:
     """Make and write; print Secrets where that is asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -191,7 +119,7 @@ def main() -> int:
         "# Made by tools/deployment_secrets.py. Keep it: data depend on it.\n" + "".join(lines),
     )
     # The broker's user must be able to read it.
-    write_private(DEFINITIONS, json.dumps(definitions(known), indent=1) + "\n", mode=0o644)
+    write_private(DEFINITIONS, json.dumps(broker_definitions(known), indent=1) + "\n", mode=0o644)
     if told.kubernetes:
         items = kubernetes_secrets(known)
         print(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, indent=1))

@@ -39,6 +39,8 @@ def main(arguments: list[str]) -> int:
         "setup": lambda _rest: 0,
         "run": lambda rest: _replace_process("-m", "memepool_sandbox", "run", *rest),
         "demo": lambda rest: _replace_process("-m", "memepool_sandbox", "demo", *rest),
+        "up-local": lambda rest: _replace_process("-m", "memepool_sandbox", "up-local", *rest),
+        "down-local": lambda rest: _replace_process("-m", "memepool_sandbox", "down-local", *rest),
         "up": up,
         "down": lambda rest: compose("down", *rest),
         "test": test,

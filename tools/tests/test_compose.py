@@ -12,7 +12,7 @@ from memepool_sandbox.launcher.options import parser
 from memepool_sandbox.postgres import start_postgres
 from memepool_sandbox.provisioning import ProvisionSettings, provision_all
 from memepool_sandbox.world import WorldSettings
-from tools.deployment_secrets import DATABASES, ROOT, definitions, make_secrets
+from tools.deployment_secrets import DATABASES, ROOT, broker_definitions, make_secrets
 from tools.tests.dockerfiles import stages_of
 from tools.tests.settings_from import settings_from, unknown_names
 
@@ -100,7 +100,7 @@ def test_a_password_opens_the_door_it_is_made_for(monkeypatch: pytest.MonkeyPatc
     for key, value in environment_of(SERVICES["provision"]).items():
         monkeypatch.setenv(key, value)
     given = ProvisionSettings()
-    users = {user["name"] for user in definitions(SECRETS)["users"]}
+    users = {user["name"] for user in broker_definitions(SECRETS)["users"]}
     for name, service in PROCESSES.items():
         member = member_of(name)
         for key, value in environment_of(service).items():

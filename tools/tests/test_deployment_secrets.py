@@ -13,7 +13,7 @@ from tools.deployment_secrets import (
     ROOT,
     SERVICES,
     VHOST,
-    definitions,
+    broker_definitions,
     kubernetes_secrets,
     make_secrets,
     read_secrets,
@@ -42,14 +42,14 @@ def test_what_exists_stays_and_what_is_missing_is_made(tmp_path: Path) -> None:
 
 def test_no_password_can_be_read_from_the_brokers_file() -> None:
     known = make_secrets({})
-    text = json.dumps(definitions(known))
+    text = json.dumps(broker_definitions(known))
     assert not [name for name, value in known.items() if value in text]
-    assert text == json.dumps(definitions(known))
+    assert text == json.dumps(broker_definitions(known))
 
 
 def test_names_of_secrets_are_ignored_by_git() -> None:
     ignored = (ROOT / ".gitignore").read_text().splitlines()
-    assert {"deploy/secrets.env", "deploy/compose/definitions.json"} <= set(ignored)
+    assert {"deploy/secrets.env", "deploy/compose/broker_definitions.json"} <= set(ignored)
 
 
 def test_each_process_is_given_one_role_of_the_database() -> None:
@@ -61,9 +61,9 @@ def test_each_process_is_given_one_role_of_the_database() -> None:
 
 @pytest.fixture
 def broker(rabbitmq_server: RabbitmqServer) -> Iterator[dict[str, str]]:
-    """A broker that was started from the definitions; gives each service's address."""
+    """A broker that was started from the broker_definitions; gives each service's address."""
     known = make_secrets({})
-    rabbitmq_server.import_definitions(definitions(known))
+    rabbitmq_server.import_definitions(broker_definitions(known))
     yield {
         service: str(
             rabbitmq_server.url.with_user(service)
@@ -72,9 +72,7 @@ def broker(rabbitmq_server: RabbitmqServer) -> Iterator[dict[str, str]]:
         )
         for service in SERVICES
     }
-    rabbitmq_server.delete_vhost(VHOST)
-    for service in SERVICES:
-        rabbitmq_server.delete_user(service)
+    rabbitmq_server.forget([VHOST], SERVICES)
 
 
 async def test_every_service_may_do_its_own_work_and_nothing_else(broker: dict[str, str]) -> None:

@@ -85,11 +85,18 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m memepool_sandbox", description="The whole of Memepool on this machine"
     )
     commands = top.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="run everything on this machine until Ctrl-C")
-    run.add_argument("--port", type=_port, default=Options.port)
-    run.add_argument("--block-seconds", type=_seconds, default=Options.block_seconds)
-    run.add_argument("--players", type=_players, default=Options.players)
-    run.add_argument("--data", type=Path, default=Options.data)
+    for name, purpose in (
+        ("run", "run everything in one process until Ctrl-C"),
+        ("up-local", "start everything as processes of their own, in the background"),
+        ("serve-local", "what up-local leaves behind"),
+    ):
+        command = commands.add_parser(name, help=purpose)
+        command.add_argument("--port", type=_port, default=Options.port)
+        command.add_argument("--block-seconds", type=_seconds, default=Options.block_seconds)
+        command.add_argument("--players", type=_players, default=Options.players)
+        command.add_argument("--data", type=Path, default=Options.data)
+    down = commands.add_parser("down-local", help="end what up-local started")
+    down.add_argument("--data", type=Path, default=Options.data)
     commands.add_parser("demo", help="play one whole round and account for every satoshi")
     world = commands.add_parser("world", help="serve the simulated chain and AITubo alone")
     world.add_argument("--host", default=HOST)
@@ -98,6 +105,16 @@ def parser() -> argparse.ArgumentParser:
     world.add_argument("--data", type=Path, default=Options.data)
     commands.add_parser("provision", help="make databases and roles in somebody else's PostgreSQL")
     return top
+
+
+def options_of(arguments: argparse.Namespace) -> Options:
+    """What the command line says of the system."""
+    return Options(
+        port=arguments.port,
+        block_seconds=arguments.block_seconds,
+        players=arguments.players,
+        data=arguments.data,
+    )
 
 
 def _port(text: str) -> int:

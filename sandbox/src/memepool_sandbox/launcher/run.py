@@ -1,7 +1,6 @@
 """The two commands: everything on this machine until Ctrl-C, and one round accounted for."""
 
 import asyncio
-import contextlib
 import os
 import sys
 import tempfile

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import memepool_rounds.app
-import memepool_rounds.worker
 from pydantic import SecretStr
 from starlette.types import ASGIApp
 
@@ -24,7 +22,9 @@ import memepool_gateway.worker
 import memepool_payments.app
 import memepool_payments.settings as payments_settings
 import memepool_payments.worker
+import memepool_rounds.app
 import memepool_rounds.settings as rounds_settings
+import memepool_rounds.worker
 from memepool_common.events import Bus
 from memepool_common.settings import (
     AuthnSettings,
@@ -58,12 +58,12 @@ RunWorker = Callable[[Bus, asyncio.Event], Coroutine[Any, Any, None]]
 
 @dataclass(frozen=True)
 class Part:
-    """One service: its two applications with their ports, and its worker."""
+    """One service: its settings, its two applications, and its worker."""
 
     name: str
+    settings: Any
     public: ASGIApp
     internal: ASGIApp
-    http: HttpSettings
     probes: Probes
     topology: Mapping[str, list[str]]
     run_worker: RunWorker
@@ -134,7 +134,7 @@ def _auth(around: Surroundings) -> Part:
         ),
         keys=auth_settings.KeySettings(encryption_key=SecretStr(sealing_key.decode())),
     )
-    return _part("auth", around, memepool_auth, settings)
+    return _part("auth", memepool_auth, settings)
 
 
 def _content(around: Surroundings) -> Part:
@@ -152,7 +152,7 @@ def _content(around: Surroundings) -> Part:
             source_key=SecretStr(around.secrets.source_key),
         ),
     )
-    return _part("content", around, memepool_content, settings)
+    return _part("content", memepool_content, settings)
 
 
 def _rounds(around: Surroundings) -> Part:
@@ -166,7 +166,7 @@ def _rounds(around: Surroundings) -> Part:
         ),
         rounds=rounds_settings.RoundSettings(minimum_age_s=MINIMUM_ROUND_AGE_S),
     )
-    return _part("rounds", around, memepool_rounds, settings)
+    return _part("rounds", memepool_rounds, settings)
 
 
 def _payments(around: Surroundings) -> Part:
@@ -181,7 +181,7 @@ def _payments(around: Surroundings) -> Part:
         ),
         work=payments_settings.WorkSettings(deposits_interval_s=CHAIN_POLL_INTERVAL_S),
     )
-    return _part("payments", around, memepool_payments, settings)
+    return _part("payments", memepool_payments, settings)
 
 
 def _gateway(around: Surroundings) -> Part:
@@ -202,10 +202,10 @@ def _gateway(around: Surroundings) -> Part:
         await memepool_gateway.worker.run(settings, bus, probes, stopping, stream)
 
     topology = memepool_gateway.worker.topology()
-    return Part("gateway", public, internal, settings.http, probes, topology, work)
+    return Part("gateway", settings, public, internal, probes, topology, work)
 
 
-def _part(name: str, around: Surroundings, package: Any, settings: Any) -> Part:
+def _part(name: str, package: Any, settings: Any) -> Part:
     probes = Probes()
     public, internal = package.app.create_apps(settings, probes)
 
@@ -213,4 +213,4 @@ def _part(name: str, around: Surroundings, package: Any, settings: Any) -> Part:
         await package.worker.run(settings, bus, probes, stopping)
 
     topology = package.worker.topology()
-    return Part(name, public, internal, around.ports[name], probes, topology, work)
+    return Part(name, settings, public, internal, probes, topology, work)

@@ -108,7 +108,7 @@ async def running_system(
         await bus.declare({UNROUTED_QUEUE: []} | {k: v for q in queues for k, v in q.items()})
         await stack.enter_async_context(_working(parts, bus))
         for part in parts:
-            http = part.http
+            http = part.settings.http
             for app, port in ((part.internal, http.internal_port), (part.public, http.port)):
                 await stack.enter_async_context(serving(app, HOST, port))
         await _until_ready(parts)
@@ -116,7 +116,7 @@ async def running_system(
             yield System(
                 gateway_url=f"http://{HOST}:{options.port}",
                 chain_url=f"http://{HOST}:{options.chain_port}",
-                services={part.name: f"http://{HOST}:{part.http.port}" for part in parts},
+                services={part.name: f"http://{HOST}:{part.settings.http.port}" for part in parts},
                 node=node,
                 secrets=secrets,
                 bus=bus,
