@@ -14,13 +14,7 @@ RUN_OPTIONS = $(call given,PORT,--port) $(call given,BLOCK_SECONDS,--block-secon
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup-local: python ## run everything as processes, with RabbitMQ and Redis, in the background [PORT= DATA=]
-	@$(MEMEPOOL) up-local $(RUN_OPTIONS)
-
-down-local: python ## end what up-local started; data stay [DATA=]
-	@$(MEMEPOOL) down-local $(call given,DATA,--data)
-
-up: python ## make the virtual environment (every other target does so by itself)
+setup: python ## make the virtual environment (every other target does so by itself)
 	@$(MEMEPOOL) setup
 
 run: python ## run everything on this machine [PORT=8000 BLOCK_SECONDS=60 PLAYERS=n DATA=.memepool]
@@ -28,6 +22,12 @@ run: python ## run everything on this machine [PORT=8000 BLOCK_SECONDS=60 PLAYER
 
 demo: python ## play one whole round and account for every satoshi
 	@exec $(MEMEPOOL) demo
+
+up-local: python ## run everything as processes, with RabbitMQ and Redis, in the background [PORT= DATA=]
+	@$(MEMEPOOL) up-local $(RUN_OPTIONS)
+
+down-local: python ## end what up-local started; data stay [DATA=]
+	@$(MEMEPOOL) down-local $(call given,DATA,--data)
 
 up: python ## run everything in containers (Docker Compose) [PORT=8000 BLOCK_SECONDS=60]
 	@$(MEMEPOOL) up $(call given,PORT,--port) $(call given,BLOCK_SECONDS,--block-seconds)
