@@ -68,6 +68,13 @@ async def test_a_round_pays_what_its_rule_says_and_loses_nothing(world: Any) -> 
     history = await backers[0].call("GET", "/payments/history")
     kinds = sorted(item["type"] for item in history["items"])
     assert kinds == ["deposit", "reward", "stake", "stake"]
+    voter, pool = backers[0].user_id, f"round:{round_id}"
+    ways = {(item["type"], item["sender"], item["recipient"]) for item in history["items"]}
+    assert ways == {
+        ("deposit", None, voter),
+        ("stake", voter, pool),
+        ("reward", pool, voter),
+    }
     await world.adds_up()
 
 

@@ -1,6 +1,7 @@
 """Balance, transfers, history."""
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
 
@@ -96,7 +97,7 @@ async def list_history(
     shown = found[:limit]
     more = len(found) > limit
     return Page(
-        items=[_transaction(each) for each in shown],
+        items=[_transaction(each, caller.user_id) for each in shown],
         next_cursor=encode_cursor(shown[-1].journal_id, shown[-1].line) if more else None,
     )
 
@@ -114,10 +115,11 @@ async def get_transaction(
     found = await reads.movement(session, caller.user_id, journal_id, line)
     if found is None:
         raise TransactionNotFoundError(f"You have no transaction {wanted}.")
-    return _transaction(found)
+    return _transaction(found, caller.user_id)
 
 
-def _transaction(found: Movement) -> Transaction:
+def _transaction(found: Movement, owner_id: UUID) -> Transaction:
+    """The movement as its owner sees it."""
     if found.kind == "fee" and found.note == TRANSFER_FEE:
         return Transaction(
             id=transaction_id(found.journal_id, found.line),
@@ -130,8 +132,11 @@ def _transaction(found: Movement) -> Transaction:
             txid=None,
         )
     round_name = f"round:{found.round_id}" if found.round_id else None
-    sender = str(found.sender_id) if found.sender_id else round_name
-    recipient = str(found.recipient_id) if found.recipient_id else round_name
+    # A journal with the rewards of many names none of them: the entry is the owner's.
+    paid = found.sender_id or (owner_id if found.amount < 0 else None)
+    received = found.recipient_id or (owner_id if found.amount > 0 else None)
+    sender = str(paid) if paid else round_name
+    recipient = str(received) if received else round_name
     return Transaction(
         id=transaction_id(found.journal_id, found.line),
         type=found.kind,
