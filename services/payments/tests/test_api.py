@@ -1,9 +1,14 @@
 """The rest of the HTTP surface: history, deposits, reserves, admins, what is not built yet."""
 
+import asyncio
+
 from sqlalchemy import text
 
 from memepool_common.ids import uuid7
+from memepool_common.testing import TestIssuer
+from memepool_payments.use_cases.members import Acquaintance
 from services.payments.tests.ballot import Ballot
+from services.payments.tests.books import Books
 from services.payments.tests.site import Site, refused
 
 
@@ -164,3 +169,11 @@ async def test_what_a_later_step_fills_checks_the_caller_and_the_body_first(site
     told = {"Authorization": "Bearer the token that arc has"}
     answer = await site.call(None, "POST", callback, json=notice, headers=told)
     refused(answer, 501, "not_built_yet")
+
+
+async def test_the_first_calls_of_a_user_may_come_at_once(books: Books) -> None:
+    newcomers = [TestIssuer().principal() for _ in range(30)]
+    for who in newcomers:
+        processes = [Acquaintance(books.database) for _ in range(4)]
+        accounts = await asyncio.gather(*[each.meet(who) for each in processes])
+        assert len(set(accounts)) == 1

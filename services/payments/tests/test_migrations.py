@@ -66,6 +66,10 @@ FORBIDDEN = [
     "update carry set amount = 1",
     "update audit_log set action = 'x'",
     "delete from audit_log",
+    "update audit_block set seq = 2",
+    "delete from audit_block",
+    "delete from withdrawal_stop",
+    "update signature_challenge set expires_at = now()",
     "alter table entry disable trigger all",
 ]
 

@@ -24,7 +24,7 @@ from memepool_common.db import Database
 from memepool_common.ids import uuid7
 from memepool_common.settings import DatabaseSettings
 from memepool_payments.store import ledger
-from memepool_payments.use_cases import distribution, stakes
+from memepool_payments.use_cases import distribution, sealing, stakes
 from services.payments.tests.ballot import Ballot
 from services.payments.tests.books import Books, transfer_journal
 from services.payments.tests.test_distribution import close, closed
@@ -178,6 +178,10 @@ class LedgerMachine(RuleBasedStateMachine):
             self.carry[self.round_id] = tally["carryOut"]
         self.open_round()
 
+    @rule()
+    def seal(self) -> None:
+        self.do(sealing.seal(self.books.database))
+
     @invariant()
     def every_balance_is_the_models(self) -> None:
         rows = self.do(self.books.rows(BALANCES, users=self.users))
@@ -185,6 +189,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.do(self.books.check())
+        assert self.do(sealing.verify(self.books.database)).problem is None
 
 
 def test_the_ledger_does_what_the_model_says(

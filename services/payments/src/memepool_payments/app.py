@@ -33,6 +33,7 @@ ERRORS: dict[type[Exception], int] = {
     errors.SignatureRequiredError: 403,
     errors.SignatureRefusedError: 403,
     errors.TooManyChallengesError: 429,
+    errors.WithdrawalsStoppedError: 503,
 }
 
 

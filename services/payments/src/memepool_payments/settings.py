@@ -77,6 +77,7 @@ class WorkSettings(Group):
 
     distribution_interval_s: float = Field(default=0.2, gt=0)
     deposits_interval_s: float = Field(default=1.0, gt=0)
+    seal_interval_s: float = Field(default=1.0, gt=0)
     reconcile_interval_s: float = Field(default=60.0, gt=0)
 
 

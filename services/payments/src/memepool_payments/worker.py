@@ -15,7 +15,14 @@ from memepool_common.web.lifespan import open_database
 from memepool_common.worker import run_all, run_consumer, run_every, run_relay
 from memepool_payments.consumers import subscriptions
 from memepool_payments.settings import ChainSettings, Settings
-from memepool_payments.use_cases import deposits, distribution, headers, reconciliation, stakes
+from memepool_payments.use_cases import (
+    deposits,
+    distribution,
+    headers,
+    reconciliation,
+    sealing,
+    stakes,
+)
 from memepool_payments.use_cases.sourcing import tolerating
 
 
@@ -61,6 +68,7 @@ async def run(settings: Settings, bus: Bus, probes: Probes, stopping: asyncio.Ev
                 name="refunds",
             ),
             every(work.deposits_interval_s, tolerating(look_for_deposits), name="deposits"),
+            every(work.seal_interval_s, partial(sealing.seal, database), name="sealing"),
             every(
                 work.reconcile_interval_s,
                 partial(reconciliation.reconcile, database),

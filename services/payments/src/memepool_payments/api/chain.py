@@ -30,6 +30,7 @@ from memepool_payments.domain.errors import DepositNotFoundError
 from memepool_payments.store import reads
 from memepool_payments.store.deposits import LOST_AFTER
 from memepool_payments.use_cases.deposits import address_for
+from memepool_payments.use_cases.reconciliation import require_withdrawals
 
 router = APIRouter(prefix="/payments", tags=["payments"])
 RequiredKey = Annotated[
@@ -114,8 +115,10 @@ async def create_withdrawal(
     body: WithdrawalRequest,  # noqa: ARG001 - the contract
     caller: Member,  # noqa: ARG001 - the contract
     key: RequiredKey,  # noqa: ARG001 - the contract
+    session: ReadSessionDep,
 ) -> Withdrawal:
     """To your own wallet, or with your wallet's signature to any other."""
+    await require_withdrawals(session)
     raise not_built_yet("createWithdrawal")
 
 

@@ -13,6 +13,7 @@ PaymentsError
 ├── TooFastError               transfer_limit        429  too much or too often within an hour
 ├── SignatureRequiredError     signature_required    403  with a challenge to sign
 ├── SignatureRefusedError      (the signature's)     403  it is not by this wallet, or none at all
+├── WithdrawalsStoppedError    withdrawals_stopped   503  the ledger is in doubt
 ├── TooManyChallengesError     too_many_challenges   429  open and unsigned
 └── RefusedError               (its outcome)         422  the ledger said no; stored under its key
     insufficient_funds, account_frozen
@@ -112,6 +113,13 @@ class SignatureRefusedError(PaymentsError):
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(f"{detail[:1].upper()}{detail[1:]}; ask for another challenge.")
         self.code = code
+
+
+class WithdrawalsStoppedError(PaymentsError):
+    """An invariant of the ledger was broken; nothing leaves until a person has looked."""
+
+    code = "withdrawals_stopped"
+    headers: Mapping[str, str] = {"Retry-After": "600"}
 
 
 class TooManyChallengesError(PaymentsError):

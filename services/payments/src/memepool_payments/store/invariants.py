@@ -1,7 +1,8 @@
 """What must hold of the ledger at any commit: each query counts what breaks it, and finds none.
 
 They read one snapshot, so they may run while others post. The names are those of the reference
-design: I1 sums, I2 balances, I3 chains, I4 limits, I6 escrow, I7 plans.
+design: I1 sums, I2 balances, I3 chains, I4 limits, I5 coins, I6 escrow, I7 plans, I12 audit blocks.
+Keys (I11) are unique by constraint; acknowledged is durable (I13) is what the bank test tries.
 """
 
 from collections.abc import Mapping
@@ -67,6 +68,13 @@ INVARIANTS: Mapping[str, str] = {
                       where c.taken_by is null or (r.state = 'paying' and r.chunks_paid = 0)), 0)
               as free) t
         where held <> free""",
+    "audit_blocks_follow_each_other": """
+        select count(*) from (
+          select seq, first_journal, prev_hash, row_number() over o as number,
+            lag(last_journal, 1, 0) over o as before,
+            lag(hash, 1, decode(repeat('00', 32), 'hex')) over o as hash_before
+          from audit_block window o as (order by seq)) b
+        where seq <> number or first_journal <> before + 1 or prev_hash <> hash_before""",
     "coins_equal_what_is_owed": """
         select count(*) from (
           select coalesce((select sum(c.amount) from coin c where c.state = 'free'), 0) as coins,

@@ -16,6 +16,9 @@ _UPSERT = text(
     " suspended = excluded.suspended, version = excluded.version"
     " where m.version < excluded.version"
 )
+# Two first calls of one user at once would otherwise meet in the index of wallets, where a conflict
+# is an error.
+_ALONE = text("select pg_advisory_xact_lock(hashtextextended(:user_id, 1))")
 _FREEZE = text("update member set frozen = :frozen where user_id = :user_id returning suspended")
 
 
@@ -36,6 +39,7 @@ async def remember(
     created_at: datetime,
 ) -> None:
     """Take over a user's projection unless a newer one is there; opens the account."""
+    await session.execute(_ALONE, {"user_id": str(user_id)})
     result = await session.execute(
         _UPSERT,
         {

@@ -2,19 +2,31 @@
 
 import structlog
 from prometheus_client import Gauge
+from sqlalchemy import text
 
-from memepool_common.db import Database
-from memepool_payments.store import invariants, reads
+from memepool_common import audit
+from memepool_common.db import Database, Session
+from memepool_payments.domain.errors import WithdrawalsStoppedError
+from memepool_payments.store import invariants, reads, stops
 
 BROKEN = Gauge("memepool_ledger_broken", "Rows that break an invariant", ["invariant"])
+STOPPED = Gauge("memepool_withdrawals_stopped", "1 while nothing may leave the platform")
 OWED = Gauge("memepool_owed_satoshis", "What users can claim")
 COINS = Gauge("memepool_coins_satoshis", "What the platform holds on chain")
+TIMEOUT_S = 60
+WORK_MEM_MB = 128
 log = structlog.get_logger(__name__)
 
 
 async def reconcile(database: Database) -> dict[str, int]:
-    """Check every invariant in one snapshot and say so in the metrics; returns what is broken."""
+    """Check every invariant in one snapshot and say so in the metrics; returns what is broken.
+
+    A breach stops withdrawals, and only they: nobody's money waits for the search of a fault, but
+    none leaves either. The stop stays until a person lifts it.
+    """
     async with database.read() as session:
+        await session.execute(text(f"set local statement_timeout = {TIMEOUT_S * 1_000}"))
+        await session.execute(text(f"set local work_mem = '{WORK_MEM_MB}MB'"))
         broken = await invariants.broken(session)
         reserves = await reads.reserves(session)
     for name in invariants.INVARIANTS:
@@ -23,4 +35,26 @@ async def reconcile(database: Database) -> dict[str, int]:
     COINS.set(reserves.coins)
     if broken:
         log.error("ledger_broken", **broken)
+        await _stop_withdrawals(database, broken)
+    async with database.read() as session:
+        STOPPED.set(await stops.reason(session) is not None)
     return broken
+
+
+async def require_withdrawals(session: Session) -> None:
+    """Raise WithdrawalsStoppedError while the ledger is in doubt."""
+    if await stops.reason(session) is not None:
+        raise WithdrawalsStoppedError("Withdrawals are stopped while the ledger is being checked.")
+
+
+async def _stop_withdrawals(database: Database, broken: dict[str, int]) -> None:
+    async with database.transaction() as session:
+        if await stops.stop(session, ", ".join(sorted(broken))):
+            await audit.record(
+                session,
+                actor_id=None,
+                account_id=None,
+                action="payments.withdrawals.stopped",
+                subject="ledger",
+                details=dict(broken),
+            )
