@@ -173,7 +173,10 @@ class Operation:
 
 
 def operations(document: Document, known: Mapping[str, Any]) -> Iterator[Operation]:
-    """All operations. `known` gives values for parameters and properties by their names."""
+    """All operations. `known` gives values for parameters and properties by their names.
+
+    A name in braces is for a path only.
+    """
     for path, item in document["paths"].items():
         for method, described in item.items():
             parameters = described.get("parameters", [])
@@ -181,14 +184,15 @@ def operations(document: Document, known: Mapping[str, Any]) -> Iterator[Operati
             kind = next(iter(media), None)
             body = _example(document, media[kind]["schema"], known) if kind == JSON else None
             names = [each["name"] for each in parameters if each["in"] == "path"]
-            kept = known.keys() if method != "delete" else {"roundId", "user_id"}  # do no harm
+            kept = names if method != "delete" else ["roundId", "userId"]  # do no harm
+            ids = {name: known.get(f"{{{name}}}", known.get(name)) for name in kept}
             yield Operation(
                 id=described["operationId"],
                 method=method.upper(),
                 path=path,
                 has_body=kind,
                 body=body,
-                path_ids={name: known[name] if name in kept else str(uuid4()) for name in names},
+                path_ids={name: ids.get(name) or str(uuid4()) for name in names},
                 query=tuple(each["name"] for each in parameters if each["in"] == "query"),
                 takes_token=bool(described.get("security")),
                 takes_key=any(each["name"] == "Idempotency-Key" for each in parameters),

@@ -1,8 +1,9 @@
 """What auth's routes are given besides session and caller."""
 
 from typing import Annotated
+from uuid import UUID
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Path, Request, Response
 
 from memepool_auth.domain.client import (
     Client,
@@ -47,3 +48,5 @@ SettingsDep = Annotated[Settings, Depends(_settings)]
 DatabaseDep = Annotated[Database, Depends(_database)]
 MintDep = Annotated[TokenMint, Depends(_mint)]
 ClientDep = Annotated[Client, Depends(_client)]
+UserId = Annotated[UUID, Path(alias="userId")]
+SessionId = Annotated[UUID, Path(alias="sessionId")]

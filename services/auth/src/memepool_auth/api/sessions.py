@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from memepool_auth.api import cookies
-from memepool_auth.api.deps import ClientDep, DatabaseDep, MintDep, SettingsDep, Unstored
+from memepool_auth.api.deps import ClientDep, DatabaseDep, MintDep, SessionId, SettingsDep, Unstored
 from memepool_auth.api.schemas import SessionAnswer, SessionModel, SessionRequest, VerifyRequest
 from memepool_auth.api.sign_in import prove
 from memepool_auth.domain.client import Client
@@ -103,9 +103,9 @@ async def end_other_sessions(
     await sessions.end_all(session, caller.user_id, kept, client)
 
 
-@router.delete("/auth/sessions/{session_id}", status_code=204)
+@router.delete("/auth/sessions/{sessionId}", status_code=204)
 async def end_session_by_id(
-    session_id: UUID, caller: Caller, client: ClientDep, session: SessionDep
+    session_id: SessionId, caller: Caller, client: ClientDep, session: SessionDep
 ) -> None:
     """End one of your sessions."""
     await sessions.end_own(session, caller.user_id, session_id, client, reason="ended_by_owner")

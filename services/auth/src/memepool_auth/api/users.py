@@ -4,7 +4,7 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
-from memepool_auth.api.deps import ClientDep
+from memepool_auth.api.deps import ClientDep, UserId
 from memepool_auth.api.schemas import (
     ProfileChange,
     RoleAssignment,
@@ -37,24 +37,28 @@ async def update_me(
     return await _profile(session, caller.user_id)
 
 
-@router.get("/auth/users/{user_id}")
-async def read_user(user_id: UUID, caller: Caller, session: ReadSessionDep) -> User:  # noqa: ARG001 - only for who is signed in
+@router.get("/auth/users/{userId}")
+async def read_user(user_id: UserId, caller: Caller, session: ReadSessionDep) -> User:  # noqa: ARG001 - only for who is signed in
     """A user's profile."""
     return await _profile(session, user_id)
 
 
-@router.put("/auth/users/{user_id}/role")
+@router.put("/auth/users/{userId}/role")
 async def assign_role(
-    user_id: UUID, body: RoleAssignment, caller: AdminCaller, client: ClientDep, session: SessionDep
+    user_id: UserId,
+    body: RoleAssignment,
+    caller: AdminCaller,
+    client: ClientDep,
+    session: SessionDep,
 ) -> User:
     """Give or take a role. Tokens of a role that was taken stop working within a second."""
     await users.assign_role(session, caller.user_id, user_id, body.role, client)
     return await _profile(session, user_id)
 
 
-@router.put("/auth/users/{user_id}/suspension")
+@router.put("/auth/users/{userId}/suspension")
 async def suspend_user(
-    user_id: UUID,
+    user_id: UserId,
     caller: AdminCaller,
     client: ClientDep,
     session: SessionDep,
@@ -66,9 +70,9 @@ async def suspend_user(
     return Suspension.of(user)
 
 
-@router.delete("/auth/users/{user_id}/suspension", status_code=204)
+@router.delete("/auth/users/{userId}/suspension", status_code=204)
 async def lift_suspension(
-    user_id: UUID, caller: AdminCaller, client: ClientDep, session: SessionDep
+    user_id: UserId, caller: AdminCaller, client: ClientDep, session: SessionDep
 ) -> None:
     """Let a user sign in again."""
     await users.lift_suspension(session, caller.user_id, user_id, client)

@@ -16,6 +16,7 @@ from memepool_common.web.model import (
     decode_cursor,
     encode_cursor,
 )
+from memepool_content.api.parameters import ContentId
 from memepool_content.api.schemas import Content, ContentStatus, ContentUpdate, content_of
 from memepool_content.domain.meme import Status, clean_description, clean_tags, clean_title
 from memepool_content.store import memes as store
@@ -53,9 +54,9 @@ async def list_content(  # each filter is a parameter
     )
 
 
-@router.get("/content/{content_id}", summary="One meme")
+@router.get("/content/{contentId}", summary="One meme")
 async def read_content(
-    content_id: UUID, caller: OptionalCaller, session: ReadSessionDep
+    content_id: ContentId, caller: OptionalCaller, session: ReadSessionDep
 ) -> Content:
     """While it is processed, and when it was rejected, only its creator sees it."""
     viewer_id = caller.user_id if caller else None
@@ -64,9 +65,9 @@ async def read_content(
     return content_of(meme, viewer_id)
 
 
-@router.put("/content/{content_id}", summary="Change title, description or tags")
+@router.put("/content/{contentId}", summary="Change title, description or tags")
 async def update_content(
-    content_id: UUID, update: ContentUpdate, caller: Caller, session: SessionDep
+    content_id: ContentId, update: ContentUpdate, caller: Caller, session: SessionDep
 ) -> Content:
     """An absent field stays as it is, null clears it."""
     changes: dict[str, object] = {}
@@ -81,8 +82,8 @@ async def update_content(
     return content_of(meme, caller.user_id)
 
 
-@router.delete("/content/{content_id}", status_code=204, summary="Remove a meme for good")
-async def delete_content(content_id: UUID, caller: Caller, session: SessionDep) -> None:
+@router.delete("/content/{contentId}", status_code=204, summary="Remove a meme for good")
+async def delete_content(content_id: ContentId, caller: Caller, session: SessionDep) -> None:
     """By its creator or an admin. The same image cannot be uploaded again."""
     admin = caller.role == "admin"
     now = datetime.now(UTC)

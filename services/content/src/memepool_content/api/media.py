@@ -11,6 +11,7 @@ from memepool_common.db import Database
 from memepool_common.web.deps import OptionalCaller
 from memepool_common.web.problem import Problem
 from memepool_content.adapters.media_store import MediaStore, media_key
+from memepool_content.api.parameters import ContentId
 from memepool_content.api.ranges import UnsatisfiableError, none_match, requested_range
 from memepool_content.api.schemas import VariantName
 from memepool_content.domain.errors import NotFoundError
@@ -36,14 +37,14 @@ router = APIRouter(tags=["content"])
 
 
 @router.get(
-    "/content/{content_id}/media/{variant}",
+    "/content/{contentId}/media/{variant}",
     response_class=Response,
     responses={200: _BYTES, 206: _BYTES, 304: {"description": "You have it"}},
     summary="The image itself",
 )
 async def read_content_media(
     request: Request,
-    content_id: UUID,
+    content_id: ContentId,
     variant: VariantName,
     caller: OptionalCaller,
     v: Annotated[int | None, Query(ge=1, le=VERSION_MAX, description="version")] = None,
@@ -79,7 +80,7 @@ async def read_content_media(
 
 
 router.add_api_route(
-    "/content/{content_id}/media/{variant}",
+    "/content/{contentId}/media/{variant}",
     read_content_media,
     methods=["HEAD"],
     include_in_schema=False,

@@ -18,6 +18,7 @@ from memepool_common.web.model import (
     decode_cursor,
     encode_cursor,
 )
+from memepool_content.api.parameters import ContentId, ReportId
 from memepool_content.api.schemas import DecisionRequest, Report, ReportRequest, report_of
 from memepool_content.store import reports as store
 from memepool_content.use_cases import reports
@@ -26,14 +27,14 @@ router = APIRouter(tags=["content"])
 
 
 @router.post(
-    "/content/{content_id}/reports",
+    "/content/{contentId}/reports",
     status_code=201,
     response_model=Report,
     summary="Report a meme",
 )
 async def report_content(
     request: Request,
-    content_id: UUID,
+    content_id: ContentId,
     body: ReportRequest,
     caller: Caller,
     key: IdempotencyKey = None,
@@ -79,14 +80,14 @@ async def list_content_reports(
 
 
 @router.post(
-    "/content/reports/{report_id}/decision",
+    "/content/reports/{reportId}/decision",
     status_code=201,
     response_model=Report,
     summary="Decide a report",
 )
 async def decide_content_report(
     request: Request,
-    report_id: UUID,
+    report_id: ReportId,
     body: DecisionRequest,
     caller: AdminCaller,
     key: IdempotencyKey = None,

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from typing import Annotated, cast
-from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
@@ -10,6 +9,7 @@ from fastapi.responses import Response, StreamingResponse
 from memepool_common.db import Database
 from memepool_content.adapters.media_store import MediaStore, media_key
 from memepool_content.adapters.source_address import SourceAddresses
+from memepool_content.api.parameters import ContentId
 from memepool_content.domain.errors import NotFoundError
 from memepool_content.settings import AituboSettings
 from memepool_content.store import memes as store
@@ -19,11 +19,11 @@ router = APIRouter(tags=["content"])
 
 
 @router.get(
-    "/content/{content_id}/source", include_in_schema=False, response_class=StreamingResponse
+    "/content/{contentId}/source", include_in_schema=False, response_class=StreamingResponse
 )
 async def read_content_source(
     request: Request,
-    content_id: UUID,
+    content_id: ContentId,
     v: Annotated[int, Query(ge=1, le=2**31 - 1)],
     expires: Annotated[int, Query(ge=0, le=2**40)],
     signature: Annotated[str, Query(max_length=64)],

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from typing import cast
-from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Request
@@ -12,6 +11,7 @@ from memepool_common.db import Database
 from memepool_common.web.deps import Caller, CreatorCaller, IdempotencyKey, ReadSessionDep
 from memepool_common.web.idempotency import once
 from memepool_content.adapters.wakeups import wake_worker
+from memepool_content.api.parameters import ContentId, JobId
 from memepool_content.api.schemas import Job, TransformRequest, job_of
 from memepool_content.domain.errors import NotFoundError, NotOwnerError
 from memepool_content.settings import AituboSettings
@@ -21,14 +21,14 @@ router = APIRouter(tags=["content"])
 
 
 @router.post(
-    "/content/{content_id}/transform",
+    "/content/{contentId}/transform",
     status_code=202,
     response_model=Job,
     summary="Transform a meme by AI",
 )
 async def transform_content(
     request: Request,
-    content_id: UUID,
+    content_id: ContentId,
     body: TransformRequest,
     caller: CreatorCaller,
     key: IdempotencyKey = None,
@@ -61,9 +61,9 @@ async def transform_content(
     return answer
 
 
-@router.get("/content/{content_id}/jobs/{job_id}", summary="A transformation's state")
+@router.get("/content/{contentId}/jobs/{jobId}", summary="A transformation's state")
 async def read_content_job(
-    content_id: UUID, job_id: UUID, caller: Caller, session: ReadSessionDep
+    content_id: ContentId, job_id: JobId, caller: Caller, session: ReadSessionDep
 ) -> Job:
     """For the meme's owner, and for admins."""
     admin = caller.role == "admin"
