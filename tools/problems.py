@@ -24,6 +24,8 @@ COMPUTED = {
     ("malformed_request", 400, COMMON): "The request could not be parsed.",
     ("insufficient_funds", 422, "payments"): "The balance does not cover it.",
     ("account_frozen", 422, "payments"): "The account is frozen.",
+    ("malformed_address", 422, "auth"): "Not a P2PKH address: alphabet, length or checksum.",
+    ("wrong_network", 422, "auth"): "An address of another network than this system's.",
 }
 HEAD = """\
 # Problem codes
