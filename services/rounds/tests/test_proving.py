@@ -164,7 +164,7 @@ def _another_carry(bundle: Document) -> None:
 
 
 def _a_float(bundle: Document) -> None:
-    bundle["inputs"]["votes"][0]["amount"] = float(bundle["inputs"]["votes"][0]["amount"])
+    bundle["inputs"]["votes"][0] |= {"amount": 1e3}
 
 
 def _nothing_there(bundle: Document) -> None:

@@ -113,6 +113,10 @@ async def insert(
             "reasons": [line.reason for line in distribution.rewards],
         },
     )
+    await _insert_chunks(session, round_id, outcome.chunks)
+
+
+async def _insert_chunks(session: Session, round_id: int, found: Sequence[Chunk]) -> None:
     await session.execute(
         text(
             "insert into vote_chunk (round_id, position, first_sequence, digest)"
@@ -122,8 +126,8 @@ async def insert(
         ),
         {
             "round": round_id,
-            "sequences": [chunk.first_sequence for chunk in outcome.chunks],
-            "digests": [chunk.digest for chunk in outcome.chunks],
+            "sequences": [chunk.first_sequence for chunk in found],
+            "digests": [chunk.digest for chunk in found],
         },
     )
 
