@@ -1,7 +1,8 @@
 """The whole system, reached as clients reach it: over HTTP, through the gateway.
 
-Each module gets a system of its own; it runs once on the plain bus, and once on a bus that delivers
-every event twice, the second time late and out of order.
+Each module gets a system of its own: in one process on the plain bus; in one process on a bus that
+delivers every event twice, the second time late and out of order; and as processes, with RabbitMQ
+and Redis between them. The tests are the same.
 """
 
 import contextlib
@@ -20,7 +21,9 @@ from memepool_common.events import Bus
 from memepool_common.settings import DatabaseSettings
 from memepool_common.testing import UnreliableBus
 from memepool_sandbox.accounting import check_coins, check_ledger
+from memepool_sandbox.launcher.local import provision_broker
 from memepool_sandbox.launcher.options import Options, free_port_block
+from memepool_sandbox.launcher.processes import ProcessSystem, Servers, running_processes
 from memepool_sandbox.launcher.services import MINIMUM_ROUND_AGE_S
 from memepool_sandbox.launcher.system import (
     System,
@@ -47,7 +50,7 @@ def _unreliable(bus: Bus) -> Bus:
 class World:
     """A running system, and how tests act on it."""
 
-    system: System
+    system: System | ProcessSystem
     http: httpx.AsyncClient
     chain: httpx.AsyncClient
     players: list[Player] = field(default_factory=list)
@@ -132,38 +135,76 @@ async def adds_up(payments: DatabaseSettings, chain_url: str, reserves: dict[str
     assert [check for check in checks if not check.holds] == []
 
 
-@pytest.fixture(scope="module", params=["once", "twice-and-late"])
-def wrap_bus(request: pytest.FixtureRequest) -> Callable[[Bus], Bus]:
-    """How reliable the bus is."""
-    return {"once": _plain, "twice-and-late": _unreliable}[request.param]
+@pytest.fixture(scope="module", params=["once", "twice-and-late", "processes"])
+def mode(request: pytest.FixtureRequest) -> str:
+    """How the system runs: in one process on a plain or an unreliable bus, or as processes."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
 def databases(
-    wrap_bus: Callable[[Bus], Bus], tmp_path_factory: pytest.TempPathFactory
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Mapping[str, DatabaseSettings]]:
     """A PostgreSQL of the module's own, with the databases of all services."""
     with start_postgres(tmp_path_factory.mktemp("postgres"), fsync=False) as server:
         yield prepare_databases(server)
 
 
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> Options:
+    """Free ports and a folder; no block comes by itself."""
+    return Options(
+        port=free_port_block(),
+        players=0,
+        block_seconds=86_400,
+        data=tmp_path_factory.mktemp("system"),
+    )
+
+
+@pytest.fixture(scope="module")
+def processes(
+    mode: str,
+    options: Options,
+    databases: Mapping[str, DatabaseSettings],
+    request: pytest.FixtureRequest,
+) -> Iterator[ProcessSystem | None]:
+    """All services as processes of their own, where the mode asks for it."""
+    if mode != "processes":
+        yield None
+        return
+    broker = request.getfixturevalue("rabbitmq_server")
+    redis_url = request.getfixturevalue("redis_server_url")
+    servers = Servers(databases, provision_broker(broker), redis_url)
+    with running_processes(options, servers) as system:
+        yield system
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(
+    mode: str,
+    options: Options,
     databases: Mapping[str, DatabaseSettings],
-    wrap_bus: Callable[[Bus], Bus],
-    tmp_path_factory: pytest.TempPathFactory,
+    processes: ProcessSystem | None,
 ) -> AsyncIterator[World]:
     """The running system."""
-    folder = tmp_path_factory.mktemp("system")
-    options = Options(port=free_port_block(), players=0, data=folder)
-    async with (
-        running_system(options, databases, wrap_bus=wrap_bus) as system,
-        httpx.AsyncClient(base_url=system.gateway_url, timeout=TIMEOUT_S) as http,
-        httpx.AsyncClient(base_url=system.chain_url, timeout=TIMEOUT_S) as chain,
-    ):
-        world = World(system, http, chain)
-        await world.until(lambda: _has_round(http))
-        yield world
+    async with contextlib.AsyncExitStack() as stack:
+        system: System | ProcessSystem | None = processes
+        if system is None:
+            wrap_bus = _unreliable if mode == "twice-and-late" else _plain
+            running = running_system(options, databases, wrap_bus=wrap_bus)
+            system = await stack.enter_async_context(running)
+        yield await opened_world(stack, system)
+
+
+async def opened_world(stack: contextlib.AsyncExitStack, system: System | ProcessSystem) -> World:
+    """A world around a running system, in which a round is open."""
+    http = httpx.AsyncClient(base_url=system.gateway_url, timeout=TIMEOUT_S)
+    chain = httpx.AsyncClient(base_url=system.chain_url, timeout=TIMEOUT_S)
+    for client in (http, chain):
+        await stack.enter_async_context(client)
+    world = World(system, http, chain)
+    await world.until(lambda: _has_round(http))
+    return world
 
 
 async def _has_round(http: httpx.AsyncClient) -> bool:

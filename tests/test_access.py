@@ -7,7 +7,7 @@ and from the first request on after all of them have restarted.
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -21,7 +21,6 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 from memepool_common.db import Database
-from memepool_common.events import Bus
 from memepool_common.server import serving
 from memepool_sandbox.launcher.options import HOST, free_port_block
 from memepool_sandbox.launcher.services import Surroundings, build_parts, choose_ports
@@ -85,9 +84,9 @@ def read_table() -> dict[tuple[str, str], dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def wrap_bus() -> Callable[[Bus], Bus]:
+def mode() -> str:
     """Nothing here depends on the bus."""
-    return lambda bus: bus
+    return "once"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

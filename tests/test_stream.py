@@ -3,13 +3,12 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from memepool_common.events import Bus
 from memepool_sandbox.players.player import Player
 from tests.conftest import World
 
@@ -20,9 +19,9 @@ PERSONAL = {"vote.counted", "deposit.credited", "transfer.posted"}
 
 
 @pytest.fixture(scope="module")
-def wrap_bus() -> Callable[[Bus], Bus]:
+def mode() -> str:
     """The plain bus; the writer's own tests have the other one."""
-    return lambda bus: bus
+    return "once"
 
 
 @dataclass

@@ -3,27 +3,28 @@
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from importlib import import_module
 
-from memepool_sandbox.launcher import local
 from memepool_sandbox.launcher.options import options_of, parser
-from memepool_sandbox.launcher.run import demo, run
-from memepool_sandbox.provisioning import provision_all
-from memepool_sandbox.world import world
+
+# Loaded when called for: the simulated world alone needs none of the services.
+_COMMANDS: dict[str, tuple[str, str, Callable[[Namespace], tuple[object, ...]]]] = {
+    "run": ("launcher.run", "run", lambda arguments: (options_of(arguments),)),
+    "demo": ("launcher.run", "demo", lambda _: ()),
+    "up-local": ("launcher.local", "up", lambda arguments: (options_of(arguments),)),
+    "serve-local": ("launcher.local", "serve", lambda arguments: (options_of(arguments),)),
+    "down-local": ("launcher.local", "down", lambda arguments: (arguments.data,)),
+    "world": ("world", "world", lambda arguments: (arguments,)),
+    "provision": ("provisioning", "provision_all", lambda _: ()),
+}
 
 
 def main() -> int:
     """Run a command; returns its exit code."""
-    commands: dict[str, Callable[[Namespace], int]] = {
-        "run": lambda arguments: run(options_of(arguments)),
-        "demo": lambda _: demo(),
-        "up-local": lambda arguments: local.up(options_of(arguments)),
-        "serve-local": lambda arguments: local.serve(options_of(arguments)),
-        "down-local": lambda arguments: local.down(arguments.data),
-        "world": world,
-        "provision": lambda _: provision_all(),
-    }
     arguments = parser().parse_args()
-    return commands[arguments.command](arguments)
+    module, function, of = _COMMANDS[arguments.command]
+    command: Callable[..., int] = getattr(import_module(f"memepool_sandbox.{module}"), function)
+    return command(*of(arguments))
 
 
 if __name__ == "__main__":

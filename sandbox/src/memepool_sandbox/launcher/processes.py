@@ -21,7 +21,7 @@ from memepool_common.settings import BusSettings, DatabaseSettings
 from memepool_gateway.settings import RedisSettings
 from memepool_sandbox.launcher.environment import environment_of
 from memepool_sandbox.launcher.options import HOST, Options, free_ports
-from memepool_sandbox.launcher.secrets import load_or_make
+from memepool_sandbox.launcher.secrets import Secrets, load_or_make
 from memepool_sandbox.launcher.services import (
     DATABASES,
     Part,
@@ -44,11 +44,12 @@ class ProcessError(Exception):
 
 @dataclass
 class Process:
-    """One process, that can be started, killed and started again."""
+    """One process, that can be started, killed and started again; workers serve nobody."""
 
     name: str
     arguments: Sequence[str]
     environment: Mapping[str, str]
+    url: str
     ready_url: str
     log: Path
     running: subprocess.Popen[bytes] | None = field(default=None, repr=False)
@@ -113,6 +114,8 @@ class ProcessSystem:
 
     gateway_url: str
     chain_url: str
+    services: Mapping[str, str]
+    secrets: Secrets
     databases: Mapping[str, DatabaseSettings]
     processes: Mapping[str, Process]
 
@@ -148,6 +151,12 @@ def running_processes(
         yield ProcessSystem(
             gateway_url=f"http://{HOST}:{options.port}",
             chain_url=f"http://{HOST}:{options.chain_port}",
+            services={
+                name.removesuffix("-api"): each.url
+                for name, each in processes.items()
+                if name.endswith("-api")
+            },
+            secrets=load_or_make(options.data),
             databases=servers.databases,
             processes=processes,
         )
@@ -195,6 +204,7 @@ def _processes(options: Options, servers: Servers, replicas: int) -> dict[str, P
             *("--data", str(options.data), "--block-seconds", str(options.block_seconds)),
         ],
         {"MEMEPOOL_SANDBOX_AITUBO_KEY": secrets.aitubo_key},
+        f"http://{HOST}:{options.chain_port}",
         f"{around.chain_url}/main/woc",
         logs / "world.log",
     )
@@ -221,6 +231,7 @@ def _of_service(part: Part, role: str, number: int, servers: Servers, logs: Path
         name,
         [f"memepool_{part.name}", role],
         environment_of(part.name, settings),
+        f"http://{HOST}:{http.port}",
         f"http://{HOST}:{http.internal_port}/readyz",
         logs / f"{name}.log",
     )

@@ -69,6 +69,13 @@ def private_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateR
     shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="module")
+def redis_server_url(request: pytest.FixtureRequest) -> str:
+    """A Redis for a whole module."""
+    given = os.environ.get(VARIABLE)
+    return given or str(request.getfixturevalue("private_redis").url)
+
+
 @pytest.fixture
 def redis_url(request: pytest.FixtureRequest) -> str:
     """The address of an empty database."""
