@@ -90,3 +90,26 @@ async def test_old_failures_are_forgotten(start: Start, as_owner: Owner) -> None
     )
     for _ in range(2):
         assert_problem(await fail(auth, wallet, HERE), 401, "signature_mismatch")
+
+
+async def test_no_refusal_tells_whether_a_wallet_is_known(start: Start, as_owner: Owner) -> None:
+    auth = await start(wallet_failures_free=2)
+    known, unknown = Wallet(), Wallet()
+    await succeed(auth, known, HERE)
+    answers = []
+    for wallet in (known, unknown):
+        guess = {"walletAddress": wallet.address, "signature": "AAAA", "nonce": "0" * 32}
+        unnamed = {"walletAddress": wallet.address, "signature": "AAAA"}
+        replies = [
+            await auth.http.post(VERIFY, json=guess, headers=HERE),
+            await auth.http.post(VERIFY, json=unnamed, headers=HERE),
+            *[await fail(auth, wallet, HERE) for _ in range(3)],
+        ]
+        await as_owner(
+            "update sign_in_failure set blocked_until = now() + interval '10 minutes'"
+            " where scope like 'wallet%'"
+        )
+        held_off = await fail(auth, wallet, HERE)
+        assert_problem(held_off, 429, "too_many_attempts")
+        answers.append([(each.status_code, {**each.json(), "traceId": ""}) for each in replies])
+    assert answers[0] == answers[1]

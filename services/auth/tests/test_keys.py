@@ -1,6 +1,8 @@
 """Signing keys: sealed at rest, made once, rotated with overlap."""
 
 import asyncio
+import os
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -80,6 +82,28 @@ async def test_the_command_rotates(auth: Replica) -> None:
         return before < {key["kid"] for key in keys} and keys[-1]["kid"] in line
 
     await until(published)
+
+
+async def test_the_command_is_on_the_command_line(auth: Replica) -> None:
+    database, authn = auth.settings.database, auth.settings.authn
+    given = {
+        "DATABASE__URL": database.url.get_secret_value(),
+        "DATABASE__APP_ROLE": database.app_role,
+        "AUTHN__INTERNAL_URL": authn.internal_url,
+        "SIGN_IN__DOMAIN": "memepool.test",
+        "KEYS__ENCRYPTION_KEY": auth.settings.keys.encryption_key.get_secret_value(),
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "memepool_auth", "rotate-keys"),
+        env=os.environ | {f"MEMEPOOL_AUTH_{name}": value for name, value in given.items()},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    printed, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0
+    kid = printed.decode().split()[1]
+    async with asyncio.timeout(10):
+        while kid not in {key["kid"] for key in (await auth.http.get(JWKS)).json()["keys"]}:
+            await asyncio.sleep(0.1)
 
 
 async def test_the_published_keys_check_the_tokens(auth: Replica) -> None:
