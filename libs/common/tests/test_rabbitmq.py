@@ -39,7 +39,15 @@ def vhost(vhosts: Vhosts) -> Vhost:
 @pytest.fixture
 async def bus(vhost: Vhost) -> AsyncIterator[RabbitBus]:
     bus = RabbitBus(vhost.url("sample"), name="test")
-    await bus.declare(TOPOLOGY)
+
+    async def declared() -> bool:  # as workers do: a loaded broker may not form a queue in time
+        try:
+            await bus.declare(TOPOLOGY)
+        except BusUnavailableError:
+            return False
+        return True
+
+    await until(declared, 60)
     yield bus
     await bus.close()
 
