@@ -126,6 +126,13 @@ async def refused_by(
 
 
 async def ask(http: httpx.AsyncClient, operation: Operation, sent: dict[str, str]) -> str:
+    """Status and code of the answer, once auth's word is fresh enough to give one."""
+    while (answer := await _ask_once(http, operation, sent)) == "503 auth_unavailable":
+        await asyncio.sleep(1)  # as Retry-After says; a machine under load gets there
+    return answer
+
+
+async def _ask_once(http: httpx.AsyncClient, operation: Operation, sent: dict[str, str]) -> str:
     """Status and code of the answer; the rest of an endless one is not waited for."""
     body: dict[str, Any] | None = {} if operation.method in ("POST", "PUT", "PATCH") else None
     request = http.build_request(operation.method, operation.path, json=body, headers=sent)
