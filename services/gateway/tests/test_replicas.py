@@ -41,7 +41,7 @@ async def test_a_stream_goes_on_at_another_replica(
 async def test_the_worker_writes_what_replicas_tell(
     start_gateway: StartGateway, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("memepool_gateway.stream.redis_store.LEASE_MS", 300)
+    monkeypatch.setattr("memepool_gateway.stream.redis_store.LEASE_MS", 2_000)
     monkeypatch.setattr("memepool_gateway.stream.writer.IDLE_WAIT_S", 0.05)
     meme = uuid4()
     async with start_gateway(redis_url=redis_url) as gateway, stream(gateway) as reader:
@@ -49,21 +49,22 @@ async def test_the_worker_writes_what_replicas_tell(
         settings = Running(redis_url=redis_url).settings
         first, second = FakeBus(), FakeBus()
         stops = [asyncio.Event(), asyncio.Event()]
-        workers = [
-            asyncio.create_task(run(settings, bus, Probes(), stopping))
-            for bus, stopping in zip((first, second), stops, strict=True)
-        ]
+        workers = [asyncio.create_task(run(settings, first, Probes(), stops[0]))]
         vote = counted((uuid4(), meme, 1), sequence=1, stakes=1)
         await first.publish([vote])
         await until(lambda: bool(first.acknowledged))
-        assert (await reader.next()).data["pot"] == 1
+        assert (await reader.next(timeout_s=20)).data["pot"] == 1
+        workers.append(asyncio.create_task(run(settings, second, Probes(), stops[1])))
         later = counted((uuid4(), meme, 1), sequence=2, stakes=2)
         await second.publish([vote, later])  # waits for its turn, and one comes again
         await asyncio.sleep(0.2)
         assert not second.acknowledged
         stops[0].set()
-        await until(lambda: len(second.acknowledged) == 2)
-        assert (await reader.next()).data["pot"] == 2
+        await until(lambda: len(second.acknowledged) == 2, timeout_s=20)
+        told = await reader.next(timeout_s=20)
+        while told.data["pot"] == 1:  # from the vote that came again: its fold began anew
+            told = await reader.next(timeout_s=20)
+        assert told.data["pot"] == 2
         stops[1].set()
         await asyncio.gather(*workers)
         entries = await gateway.stream.read(

@@ -177,7 +177,7 @@ async def test_what_one_process_writes_all_read(open_redis: Callable[..., RedisS
 async def test_one_process_writes_and_another_takes_over_where_it_ended(
     open_redis: Callable[..., RedisStream], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LEASE_MS", 200)
+    monkeypatch.setattr(module, "LEASE_MS", 2_000)
     first, second = open_redis(), open_redis()
     start = await first.latest()
     event = uuid4()
@@ -186,7 +186,7 @@ async def test_one_process_writes_and_another_takes_over_where_it_ended(
     assert not await second.hold()
     with pytest.raises(NotTheWriterError):
         await second.append([draft(2)])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not await second.hold():
             await asyncio.sleep(0.01)
     await second.append([draft(1)], event)  # delivered again, as the first one died

@@ -23,7 +23,7 @@ from memepool_common.testing.waiting import until
 from memepool_common.web.app import Probes
 from memepool_gateway.settings import RedisSettings, Settings, StreamSettings, UpstreamSettings
 from memepool_gateway.stream import MemoryStream
-from memepool_gateway.stream.store import Entry, Position
+from memepool_gateway.stream.store import Draft, Entry, Position, StreamUnavailableError
 from memepool_gateway.stream.writer import QUEUE
 from memepool_gateway.worker import run, topology
 
@@ -224,6 +224,28 @@ async def test_what_was_told_is_not_told_again_after_a_lost_acknowledgement() ->
         await running.bus.publish([vote])
         await running.settled(1)
         names = [entry.name for entry in await running.entries()]
+    assert names == ["vote.counted", "votes.tally"]
+
+
+async def test_a_tally_that_could_not_be_told_is_told_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("memepool_gateway.stream.writer.IDLE_WAIT_S", 0.05)
+    running = Running()
+    append, failures = running.store.append, ["once"]
+
+    async def failing(drafts: Sequence[Draft], event_id: UUID | None = None) -> None:
+        if failures and any(draft.name == "votes.tally" for draft in drafts):
+            failures.clear()
+            raise StreamUnavailableError
+        await append(drafts, event_id)
+
+    monkeypatch.setattr(running.store, "append", failing)
+    async with running:
+        await running.bus.publish([counted((uuid4(), uuid4(), 1), sequence=1, stakes=1)])
+        await running.settled(1)
+        names = [entry.name for entry in await running.entries()]
+    assert not failures
     assert names == ["vote.counted", "votes.tally"]
 
 
