@@ -36,8 +36,8 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
 
 
 def animation(kind: str, *, count: int = 5, duration_ms: int = 100) -> bytes:
-    """An animated picture of `count` different frames, each as long as given."""
-    first, *others = [meme(seed, (320, 240)) for seed in range(1, count + 1)]
+    """An animated picture of `count` different frames; another count begins with another one."""
+    first, *others = [meme(seed, (320, 240)) for seed in range(count, 2 * count)]
     return encoded(first, kind, save_all=True, append_images=others, duration=duration_ms, loop=0)
 
 

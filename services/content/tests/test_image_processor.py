@@ -138,7 +138,7 @@ async def test_a_process_that_hangs_is_killed(tmp_path: Path) -> None:
 
 
 async def test_memory_is_limited(tmp_path: Path) -> None:
-    settings = ProcessorSettings(processes=1, memory_bytes_max=120 * 1024 * 1024)
+    settings = ProcessorSettings(processes=1, memory_bytes_max=200 * 1024 * 1024)
     processor = ImageProcessor(settings, Caps(), QUALITY_MIN)
     source, target = written(tmp_path, encoded(meme(1, (4000, 4000)), "PNG"))
     with pytest.raises(ImageRejectedError) as refused:

@@ -30,7 +30,7 @@ def test_up_down_up(database_settings_for: Callable[..., DatabaseSettings]) -> N
     migrate(PACKAGE, owner_url, settings.app_role)
     assert set(inspect(engine).get_table_names()) == before
     engine.dispose()
-    assert head_revision(PACKAGE) == "0003"
+    assert head_revision(PACKAGE) == "0004"
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,7 @@ def test_up_down_up(database_settings_for: Callable[..., DatabaseSettings]) -> N
         "delete from member",
         "delete from transformation",
         "delete from report",
+        "delete from fingerprint",
         "truncate content",
         "drop table content",
         "alter table content disable trigger all",

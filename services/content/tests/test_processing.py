@@ -2,7 +2,7 @@
 
 import hashlib
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from memepool_common.clock import SystemClock
 from memepool_common.testing import until
@@ -11,6 +11,7 @@ from memepool_content.adapters.image_processor import ImageProcessor
 from memepool_content.adapters.media_store import LocalMediaStore
 from memepool_content.domain.image import Caps
 from memepool_content.settings import JobSettings, ProcessorSettings
+from memepool_content.use_cases.originality import Originality
 from memepool_content.use_cases.processing import Processing
 from memepool_content.use_cases.renditions import Renderer
 from services.content.tests.harness import ContentService, Serve, event_names
@@ -129,6 +130,38 @@ async def test_the_same_pixels_are_a_duplicate_in_any_file(working: ContentServi
     assert (await working.processed(encoded(meme(5), "PNG"), caller=stranger))["status"] == "ready"
 
 
+async def test_near_copies_are_refused_and_other_captions_are_not(working: ContentService) -> None:
+    picture = meme(4, (900, 600))
+    first = await working.processed(encoded(picture, "PNG"))
+    stranger = working.issuer.principal("creator")
+    copies = {
+        "JPEG at 40": encoded(picture, "JPEG", quality=40),
+        "half the size": encoded(picture.resize((450, 300)), "WEBP"),
+        "mirrored": encoded(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "JPEG"),
+        "turned": encoded(picture.transpose(Image.Transpose.ROTATE_90), "PNG"),
+    }
+    for name, copy in copies.items():
+        again = await working.processed(copy, caller=stranger)
+        assert (again["rejection"] or {}).get("code") == "duplicate", name
+    other = await working.processed(encoded(captioned(picture), "PNG"), caller=stranger)
+    assert other["status"] == "ready", other["rejection"]
+
+    # A near copy of what was taken down does not come back either; nothing of a copy was kept.
+    await working.call("DELETE", f"/content/{first['id']}", working.creator)
+    back = await working.processed(copies["mirrored"], caller=stranger)
+    assert back["rejection"]["code"] == "removed_before"
+    assert await working.count("fingerprint") == 2
+
+
+def captioned(picture: Image.Image) -> Image.Image:
+    """The same picture with other words over it."""
+    image = picture.copy()
+    draw = ImageDraw.Draw(image)
+    for y, text in ((20, "WHEN THE BLOCK"), (480, "ARRIVES AT LAST")):
+        draw.text((60, y), text, "white", font_size=80, stroke_width=6, stroke_fill="black")
+    return image
+
+
 async def test_events_carry_the_projection_and_its_revision(working: ContentService) -> None:
     found = await working.processed(title="Hello", tags="a,b")
     change = await working.call(
@@ -187,7 +220,7 @@ async def test_who_lost_the_lease_changes_nothing(content: ContentService) -> No
     answer = (await content.upload()).json()
     processor = ImageProcessor(ProcessorSettings(), Caps(), 0.1)
     store = LocalMediaStore(content.settings.store.folder)
-    renderer = Renderer(content.database, store, processor, SystemClock())
+    renderer = Renderer(content.database, store, processor, SystemClock(), Originality())
     slow = Processing(renderer, content.settings.jobs, slots=1)
     job = await slow.lease()
     assert job is not None

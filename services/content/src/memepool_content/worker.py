@@ -18,6 +18,7 @@ from memepool_content.consumers import SUBSCRIPTIONS
 from memepool_content.domain.image import Caps
 from memepool_content.settings import AituboSettings, Settings
 from memepool_content.use_cases.job_loop import JobQueue, run_jobs
+from memepool_content.use_cases.originality import Originality
 from memepool_content.use_cases.processing import Processing
 from memepool_content.use_cases.renditions import Renderer
 from memepool_content.use_cases.transforming import Transforming
@@ -41,7 +42,7 @@ async def run(settings: Settings, bus: Bus, probes: Probes, stopping: asyncio.Ev
         )
         await stack.enter_async_context(contextlib.aclosing(processor))
         store = LocalMediaStore(settings.store.folder)
-        renderer = Renderer(database, store, processor, SystemClock())
+        renderer = Renderer(database, store, processor, SystemClock(), Originality())
         processing = Processing(renderer, settings.jobs, settings.processor.processes)
         queues: list[JobQueue] = [processing]
         if settings.aitubo is not None:

@@ -26,6 +26,7 @@ from memepool_content.settings import ProcessorSettings
 ANSWER_BYTES_MAX = 64 * 1024
 IMAGES_PER_PROCESS_MAX = 100
 GRACE_S = 2.0
+PDQ_FORMS, PDQ_BYTES = 8, 32
 _LENGTH = struct.Struct(">I")
 _OVER_LIMIT = {-signal.SIGXCPU, -signal.SIGALRM, -signal.SIGXFSZ}
 log = structlog.get_logger(__name__)
@@ -126,8 +127,17 @@ def _result(answer: dict[str, Any], folder: Path) -> Processed:
             Path(files[variant.name]).parent != folder for variant in variants
         ):
             raise ProcessorCrashedError("an answer that is not ours")
+        pdq = tuple(str(form) for form in done["pdq"])
+        if len(pdq) != PDQ_FORMS or any(len(bytes.fromhex(form)) != PDQ_BYTES for form in pdq):
+            raise ProcessorCrashedError("an answer that is not ours")
         return Processed(
-            int(done["frames"]), float(done["quality"]), str(done["pixel_sha256"]), variants, files
+            frames=int(done["frames"]),
+            quality=float(done["quality"]),
+            pixel_sha256=str(done["pixel_sha256"]),
+            pdq=pdq,
+            pdq_quality=int(done["pdq_quality"]),
+            variants=variants,
+            files=files,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ProcessorCrashedError("an answer that is not ours") from error
@@ -155,6 +165,7 @@ class _Process:
                 "PATH": os.environ.get("PATH", ""),
                 "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
                 "MALLOC_ARENA_MAX": "1",  # an arena reserves 64 MB of the limited space
+                "OPENBLAS_NUM_THREADS": "1",  # a thread reserves as much
             },
         )
         return cls(process)

@@ -12,8 +12,8 @@ STRIP_ROWS = 128
 _LAPLACIAN = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=1, offset=128)
 
 
-def measure(image: Image.Image) -> Measurements:
-    """Sharpness and contrast of an RGB or RGBA image, as `domain.quality` defines them."""
+def grey_of(image: Image.Image) -> Image.Image:
+    """An RGB or RGBA image in grey, on white, at most `MEASURED_PX_MAX` a side."""
     small = image
     if max(image.size) > MEASURED_PX_MAX:
         scale = MEASURED_PX_MAX / max(image.size)
@@ -22,10 +22,14 @@ def measure(image: Image.Image) -> Measurements:
     if small.mode == "RGBA":
         white = Image.new("RGBA", small.size, "white")
         small = Image.alpha_composite(white, small)
-    grey = small.convert("L")
+    return small.convert("L")
+
+
+def measure(grey: Image.Image, short_side_px: int) -> Measurements:
+    """Sharpness and contrast of what `grey_of` gave, as `domain.quality` defines them."""
     edges = grey.filter(_LAPLACIAN).crop((1, 1, grey.width - 1, grey.height - 1))
     return Measurements(
-        short_side_px=min(image.size),
+        short_side_px=short_side_px,
         sharpness=ImageStat.Stat(edges).stddev[0],
         contrast=ImageStat.Stat(grey).stddev[0],
     )

@@ -28,7 +28,8 @@ from memepool_content.domain.meme import Variant
 from memepool_content.domain.quality import check_quality, quality_score
 from memepool_content.imaging.animation import Frames, frame_duration_ms
 from memepool_content.imaging.header import malformed, read_header
-from memepool_content.imaging.measure import PixelHash, measure
+from memepool_content.imaging.measure import PixelHash, grey_of, measure
+from memepool_content.imaging.pdq import pdq
 from memepool_content.imaging.result import Processed
 
 PREVIEW_PX_MAX = 1_080
@@ -88,7 +89,8 @@ def process(source: Path, folder: Path, caps: Caps, quality_min: float) -> Proce
 
 
 def _still(full: Image.Image, kind: Format, folder: Path, quality_min: float) -> Processed:
-    quality = quality_score(measure(full))
+    grey = grey_of(full)
+    quality = quality_score(measure(grey, min(full.size)))
     check_quality(quality, quality_min)
     pixels = PixelHash(*full.size, 1)
     pixels.add(full)
@@ -105,7 +107,7 @@ def _still(full: Image.Image, kind: Format, folder: Path, quality_min: float) ->
     else:
         encode("preview", preview)
     output.thumb(preview)
-    return output.processed(1, quality, pixels.hexdigest())
+    return output.processed(1, quality, pixels.hexdigest(), pdq(grey))
 
 
 def _still_encoding(kind: Format) -> tuple[str, dict[str, Any]]:
@@ -126,7 +128,7 @@ def _animation(
     loop = int(image.info.get("loop", 1 if kind is Format.GIF else 0))
     durations_ms: list[int] = []
     pixels: PixelHash | None = None
-    best: tuple[float, Image.Image] | None = None
+    best: tuple[float, Image.Image, Image.Image] | None = None
     for index in range(count):
         image.seek(first + index)
         frame = _clean(image, orientation)
@@ -135,10 +137,11 @@ def _animation(
         pixels = pixels or PixelHash(*frame.size, count)
         pixels.add(frame)
         if best is None or best[0] == 0.0:
-            best = (quality_score(measure(frame)), frame)
+            grey = grey_of(frame)
+            best = (quality_score(measure(grey, min(frame.size))), frame, grey)
     if best is None or pixels is None:
         raise malformed("it holds no frame")
-    quality, poster = best
+    quality, poster, grey = best
     check_quality(quality, quality_min)
     output = _Output(folder)
 
@@ -165,7 +168,7 @@ def _animation(
     else:
         encode("preview", PREVIEW_PX_MAX)
     output.thumb(poster)
-    return output.processed(count, quality, pixels.hexdigest())
+    return output.processed(count, quality, pixels.hexdigest(), pdq(grey))
 
 
 class _Output:
@@ -199,9 +202,11 @@ class _Output:
         options = {"quality": THUMB_QUALITY, "method": 2}
         self.write("thumb", "WEBP", thumb.size, lambda file: thumb.save(file, "WEBP", **options))
 
-    def processed(self, frames: int, quality: float, pixel_sha256: str) -> Processed:
+    def processed(
+        self, frames: int, quality: float, pixel_sha256: str, pdq: tuple[tuple[str, ...], int]
+    ) -> Processed:
         variants = tuple(self._variants.values())
-        return Processed(frames, quality, pixel_sha256, variants, self._files)
+        return Processed(frames, quality, pixel_sha256, *pdq, variants, self._files)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -15,6 +15,11 @@ _CLAIM = text(
 )
 _UNDO = text("delete from image_hash where sha256 = any(:hashes)")
 _HOLDERS = text("select distinct content_id from image_hash where sha256 = any(:hashes)")
+_RELEASE_SOME = text(
+    "delete from image_hash where content_id = :content_id and sha256 = any(:hashes)"
+    " and not exists (select 1 from variant"
+    "   where variant.content_id = :content_id and variant.sha256 = image_hash.sha256)"
+)
 _RELEASE = text("delete from image_hash where content_id = :content_id")
 
 
@@ -28,6 +33,14 @@ async def claim(session: Session, content_id: UUID, hashes: Iterable[str]) -> UU
     if other is not None:
         await session.execute(_UNDO, {"hashes": fresh})
     return other
+
+
+async def unclaim(session: Session, content_id: UUID, hashes: Iterable[str]) -> None:
+    """Take back a claim of this very transaction: it was for an image that is not new after all.
+
+    Hashes of the meme's earlier images that are among them stay known by their own claim.
+    """
+    await session.execute(_RELEASE_SOME, {"content_id": content_id, "hashes": sorted(set(hashes))})
 
 
 async def release(session: Session, content_id: UUID) -> None:

@@ -27,7 +27,7 @@ from memepool_content.store.jobs import Job
 from memepool_content.use_cases import transformations
 from memepool_content.use_cases.leases import renewing
 from memepool_content.use_cases.memes import publish, show
-from memepool_content.use_cases.renditions import Rendered, Renderer, claim
+from memepool_content.use_cases.renditions import Rendered, Renderer
 
 CRASHES_MAX = 2
 """An image process may die by accident once; the second time, its file is to blame."""
@@ -107,7 +107,7 @@ class Processing:
                 if await _is_removed(session, job.content_id):
                     await self.renderer.drop(session, rendered)
                 return
-            taken = await claim(session, meme.id, rendered.done)
+            taken = await self.renderer.originality.claim(session, meme.id, rendered.done)
             if taken is not None:
                 await self.renderer.drop(session, rendered)
                 await self._record_rejection(session, meme, taken)

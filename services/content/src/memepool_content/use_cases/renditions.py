@@ -17,10 +17,9 @@ from memepool_common.clock import Clock
 from memepool_common.db import Database, Session
 from memepool_content.adapters.image_processor import ImageProcessor
 from memepool_content.adapters.media_store import MediaStore, media_key
-from memepool_content.domain.errors import ImageRejectedError
-from memepool_content.domain.meme import Status
 from memepool_content.imaging.result import Processed
-from memepool_content.store import erasures, hashes, memes
+from memepool_content.store import erasures, memes
+from memepool_content.use_cases.originality import Originality
 
 UNCLAIMED_KEPT = timedelta(hours=1)
 
@@ -35,12 +34,13 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Renderer:
-    """What making renditions needs."""
+    """What making renditions needs, and publishing them."""
 
     database: Database
     store: MediaStore
     processor: ImageProcessor
     clock: Clock
+    originality: Originality
 
     async def render(self, content_id: UUID, upload_key: str) -> Rendered:
         """Process a file from the store and store its renditions.
@@ -74,19 +74,6 @@ class Renderer:
         """The renditions are needed from this commit on."""
         if not await erasures.keep(session, rendered.reserved):
             raise TimeoutError("renditions were erased before they were published")
-
-
-async def claim(session: Session, content_id: UUID, done: Processed) -> ImageRejectedError | None:
-    """Claim an image for a meme; the reason if it is somebody else's or was removed."""
-    full = next(variant for variant in done.variants if variant.name == "full")
-    holder = await hashes.claim(session, content_id, [full.sha256, done.pixel_sha256])
-    if holder is None:
-        return None
-    other = await memes.get(session, holder)
-    if other is None or other.status is Status.REMOVED:
-        return ImageRejectedError("removed_before", "This image was removed and cannot come back.")
-    detail = "This image was uploaded before; its first uploader keeps the credit."
-    return ImageRejectedError("duplicate", detail)
 
 
 @contextlib.asynccontextmanager

@@ -53,7 +53,6 @@ from memepool_content.use_cases.renditions import (
     UNCLAIMED_KEPT,
     Rendered,
     Renderer,
-    claim,
     scratch_folder,
 )
 
@@ -311,7 +310,7 @@ class Transforming:
         async with self.database.transaction() as session:
             meme = await memes.get(session, job.content_id, lock=True)
             assert meme is not None  # noqa: S101 - rows of memes stay for ever
-            taken = await claim(session, meme.id, rendered.done)
+            taken = await self.renderer.originality.claim(session, meme.id, rendered.done)
             if taken is not None:
                 detail = f"{taken.code}: {taken.detail}"
                 if await transformations.fail(
