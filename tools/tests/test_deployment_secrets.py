@@ -49,7 +49,7 @@ def test_no_password_can_be_read_from_the_brokers_file() -> None:
 
 def test_names_of_secrets_are_ignored_by_git() -> None:
     ignored = (ROOT / ".gitignore").read_text().splitlines()
-    assert {"deploy/secrets.env", "deploy/compose/broker_definitions.json"} <= set(ignored)
+    assert {"deploy/secrets.env", "deploy/compose/definitions.json"} <= set(ignored)
 
 
 def test_each_process_is_given_one_role_of_the_database() -> None:
@@ -61,7 +61,7 @@ def test_each_process_is_given_one_role_of_the_database() -> None:
 
 @pytest.fixture
 def broker(rabbitmq_server: RabbitmqServer) -> Iterator[dict[str, str]]:
-    """A broker that was started from the broker_definitions; gives each service's address."""
+    """A broker that was started from the definitions; gives each service's address."""
     known = make_secrets({})
     rabbitmq_server.import_definitions(broker_definitions(known))
     yield {
