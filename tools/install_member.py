@@ -86,20 +86,24 @@ def folder_of(name: str) -> Path:
 
 
 def locked_entries() -> dict[str, str]:
-    """The lock's entries by package, each with its hashes and who asked for it."""
-    parts = re.split(r"^(?=\S+==)", LOCK.read_text(), flags=re.MULTILINE)[1:]
-    return {part.partition("==")[0]: part for part in parts}
+    """The lock's text by package: its hashes and who asked for it, once for each of its versions.
+
+    A package has several where no version serves all Pythons; markers choose.
+    """
+    entries: dict[str, str] = defaultdict(str)
+    for part in re.split(r"^(?=\S+==)", LOCK.read_text(), flags=re.MULTILINE)[1:]:
+        entries[part.partition("==")[0]] += part
+    return entries
 
 
 def needed(members: list[str], entries: dict[str, str]) -> list[str]:
     """The packages that some members need, directly or not, by the lock's notes of who asks."""
     asks: dict[str, set[str]] = defaultdict(set)
     for name, entry in entries.items():
-        notes = re.sub(r"^.*--hash.*$", "", entry, flags=re.MULTILINE).partition("# via")[2]
-        for line in notes.splitlines():
-            asker = line.strip().lstrip("# ").partition(" ")[0]
+        for line in entry.splitlines():
+            asker = re.match(r"    #   (?:via )?(\S+)|    # via (\S+)", line)
             if asker:
-                asks[asker].add(name)
+                asks[asker[1] or asker[2]].add(name)
     found: set[str] = set()
     waiting = list(members)
     while waiting:
