@@ -9,7 +9,7 @@ RUN_OPTIONS = $(call given,PORT,--port) $(call given,BLOCK_SECONDS,--block-secon
 	$(call given,PLAYERS,--players) $(call given,DATA,--data)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo up-local down-local up down test lint types contracts kubernetes lock clean
+.PHONY: help setup run demo up-local down-local up down test soak lint types contracts kubernetes lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ down: python ## stop the containers; data stay [ARGS=--volumes]
 
 test: python ## run the whole test suite [ARGS="-k name"]
 	@$(MEMEPOOL) test $(ARGS)
+
+soak: python ## run the long tests that `make test` leaves out
+	@$(MEMEPOOL) test -m soak
 
 lint: python ## check style, types, imports and the project's own rules
 	@$(MEMEPOOL) lint

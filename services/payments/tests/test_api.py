@@ -172,7 +172,8 @@ async def test_what_a_later_step_fills_checks_the_caller_and_the_body_first(site
 
 
 async def test_the_first_calls_of_a_user_may_come_at_once(books: Books) -> None:
-    newcomers = [TestIssuer().principal() for _ in range(30)]
+    issuer = TestIssuer()
+    newcomers = [issuer.principal(wallet=f"1Newcomer{number}") for number in range(30)]
     for who in newcomers:
         processes = [Acquaintance(books.database) for _ in range(4)]
         accounts = await asyncio.gather(*[each.meet(who) for each in processes])
