@@ -26,7 +26,8 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)
 DEPOSIT_SATS = 100_000
 STAKE_SATS = 100
 REPLICAS = 2
-BROKER_AWAY_S = 5.0
+AWAY_S = 5.0
+LATE = ("payments-worker", "payments-worker-2")
 
 
 @dataclass
@@ -81,7 +82,7 @@ def system(
     """Two replicas of everything."""
     databases = prepare_databases(postgres.start())
     servers = Servers(databases, provision_broker(private_rabbitmq), redis_server_url)
-    with running_processes(options, servers, replicas=REPLICAS) as running:
+    with running_processes(options, servers, replicas=REPLICAS, late=LATE) as running:
         yield running
 
 
@@ -135,6 +136,32 @@ async def _again(process: Process) -> None:
     await asyncio.to_thread(process.wait_ready)
 
 
+async def test_a_service_that_starts_later_than_the_others_misses_nothing(
+    world: World, system: ProcessSystem
+) -> None:
+    maker = await world.player("creator")
+    voter = await world.player(deposit_sats=DEPOSIT_SATS)
+    meme = await maker.upload()
+    entered = await maker.submit(meme)
+    stake = {"contentId": meme, "amount": STAKE_SATS}
+    placed = await voter.call("POST", f"/rounds/{entered['roundId']}/vote", json=stake)
+    assert placed["state"] == "pending"
+    await asyncio.sleep(AWAY_S)
+    for name in LATE:
+        await _again(system.processes[name])
+
+    async def decided() -> bool:
+        path = f"/rounds/{placed['roundId']}/votes/{placed['id']}"
+        answer = await voter.call("GET", path)
+        return (answer["state"], answer["reason"]) == ("rejected", "insufficient_funds")
+
+    await world.until(decided)
+    await world.next_round()  # the block confirms the deposit, too
+    await voter.until_available(DEPOSIT_SATS, 60)
+    assert (await world.settled(entered["roundId"]))["pot"] == 0
+    await world.adds_up()
+
+
 async def test_each_process_is_killed_once_in_the_middle_of_a_round(
     world: World, system: ProcessSystem
 ) -> None:
@@ -158,7 +185,7 @@ async def test_rabbitmq_goes_away_and_comes_back(
     await played.vote()
     await asyncio.to_thread(private_rabbitmq.kill)
     await played.vote()  # votes are accepted; their events wait in the outbox
-    await asyncio.sleep(BROKER_AWAY_S)
+    await asyncio.sleep(AWAY_S)
     await asyncio.to_thread(private_rabbitmq.start)
     await played.vote()
     assert len(played.acknowledged) == 9

@@ -1,7 +1,6 @@
 """What a wallet signs before money leaves: the exact intent, in words that a person can check."""
 
 import json
-import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -25,11 +24,14 @@ def transfer_challenge(
     fee: int,
     memo: str | None,
     network: str,
+    nonce: str,
     now: datetime,
 ) -> Challenge:
-    """The challenge for one transfer. All ASCII, a line each: no memo can pretend to be one."""
+    """The challenge for one transfer. All ASCII, a line each: no memo can pretend to be one.
+
+    `nonce` is fresh, of at least 128 random bits, in characters of base64url.
+    """
     expires_at = (now.astimezone(UTC) + LIFETIME).replace(microsecond=0)
-    nonce = secrets.token_urlsafe(24)
     message = (
         "Memepool transfer: sign only if this is what you want to send.\n"
         f"Network: {network}\n"

@@ -1,5 +1,6 @@
 """Large transfers: the caller's wallet signs the exact intent first."""
 
+import secrets
 from datetime import UTC, datetime
 
 from memepool_chain.message import SignatureError, verify_bsm
@@ -12,6 +13,8 @@ from memepool_payments.domain.errors import (
 from memepool_payments.domain.intent import Challenge, transfer_challenge
 from memepool_payments.store import challenges, ledger
 from memepool_payments.use_cases.transfers import Desk, Transfer
+
+NONCE_BYTES = 24
 
 
 async def require_signature(
@@ -60,6 +63,7 @@ async def _challenge(database: Database, desk: Desk, wanted: Transfer) -> Challe
         fee=desk.fee,
         memo=wanted.memo,
         network=desk.network.name,
+        nonce=secrets.token_urlsafe(NONCE_BYTES),
         now=datetime.now(UTC),
     )
     async with database.transaction() as session:
