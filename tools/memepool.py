@@ -89,7 +89,7 @@ def compose(*arguments: str) -> int:
 
 def test(rest: list[str]) -> int:
     """The whole suite on two processes; a file's tests stay together, with what they share."""
-    return _step("pytest", "-n", "2", "--dist", "loadfile", *rest)
+    return _step("pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", *rest)
 
 
 def lint(_rest: list[str]) -> int:

@@ -162,7 +162,7 @@ class RoundClosedData(WireModel, extra="forbid"):
     void: list[UUID]
     withdrawn: list[UUID]
     closed_at: Timestamp
-    bundle_sha256: str | None = None
+    bundle_sha256: str | None
 
 
 class RoundSettledData(WireModel, extra="forbid"):
@@ -174,7 +174,7 @@ class RoundSettledData(WireModel, extra="forbid"):
     fee: Sats
     carry_out: Sats
     settled_at: Timestamp
-    refunded: bool = False
+    refunded: bool
 
 
 class RoundFinalityData(WireModel, extra="forbid"):

@@ -61,7 +61,7 @@ class TestIssuer:
             user_id=user_id,
             session_id=uuid7(),
             role=role,
-            wallet_address=wallet or f"1Test{user_id.hex[:20]}",
+            wallet_address=wallet or f"1Test{user_id.hex[-20:]}",
             created_at=now,
             issued_at=now,
             expires_at=now + timedelta(minutes=5),

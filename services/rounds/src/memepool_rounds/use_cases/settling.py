@@ -38,6 +38,7 @@ async def settle(session: Session, round_id: int, told: Summary, at: datetime) -
         fee=stored.fee,
         carry_out=stored.carry_out,
         settled_at=at,
+        refunded=False,
     )
     await outbox.append(session, [events.about_round(events.ROUND_SETTLED, str(round_id), data)])
 
