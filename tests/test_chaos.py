@@ -22,7 +22,11 @@ from memepool_sandbox.postgres import PostgresServer, start_postgres
 from memepool_sandbox.rabbitmq_server import PrivateRabbitmq
 from tests.conftest import World, opened_world
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(600),
+    pytest.mark.soak,  # twenty processes at once leave nothing for tests beside them
+]
 DEPOSIT_SATS = 100_000
 STAKE_SATS = 100
 REPLICAS = 2

@@ -43,6 +43,7 @@ NETWORK = "regtest"
 CHAIN_RATE_PER_S = 50.0
 CHAIN_POLL_INTERVAL_S = 0.25
 DEPOSIT_SCAN_INTERVAL_S = 1.0
+AUTH_STALE_AFTER_S = 60.0  # a busy desk is no outage of auth
 AITUBO_POLL_INTERVAL_S = 0.5
 MINIMUM_ROUND_AGE_S = 2.0
 TELEMETRY = TelemetrySettings(log_level="WARNING", log_json=False)
@@ -83,7 +84,8 @@ class Surroundings:
     @property
     def authn(self) -> AuthnSettings:
         """Where keys and ended sessions are read."""
-        return AuthnSettings(internal_url=f"http://{HOST}:{self.ports['auth'].internal_port}")
+        url = f"http://{HOST}:{self.ports['auth'].internal_port}"
+        return AuthnSettings(internal_url=url, stale_after_s=AUTH_STALE_AFTER_S)
 
     def url(self, service: str) -> str:
         """Where a service answers."""
