@@ -135,7 +135,10 @@ async def adds_up(payments: DatabaseSettings, chain_url: str, reserves: dict[str
     assert [check for check in checks if not check.holds] == []
 
 
-@pytest.fixture(scope="module", params=["once", "twice-and-late", "processes"])
+@pytest.fixture(
+    scope="module",
+    params=["once", "twice-and-late", pytest.param("processes", marks=pytest.mark.soak)],
+)
 def mode(request: pytest.FixtureRequest) -> str:
     """How the system runs: in one process on a plain or an unreliable bus, or as processes."""
     return str(request.param)
