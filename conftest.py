@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import hypothesis
+import psycopg
 import pytest
 import pytest_asyncio
 from psycopg import sql
@@ -59,11 +60,19 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
         shutil.rmtree(folder)
 
 
+_COPY = (
+    "create database {name} owner {owner} template {template} strategy file_copy",
+    "revoke all on database {name} from public",
+    "grant connect on database {name} to {app}",
+)
+
+
 class _Databases:
     """Makes databases for services by copying migrated templates, and drops them all."""
 
-    def __init__(self, server: PostgresServer) -> None:
+    def __init__(self, server: PostgresServer, admin: psycopg.Connection) -> None:
         self._server = server
+        self._admin = admin
         self._prefix = secrets.token_hex(4)  # several test processes may share a server
         self._numbers = itertools.count()
         self._templates: dict[tuple[str, str], str] = {}
@@ -72,10 +81,16 @@ class _Databases:
     def make(self, service: str, package: str) -> DatabaseSettings:
         template = self._templates.get((service, package))
         if template is None:
-            template = self._provision(service, "template0")
+            template = self._name(service)
+            provision(self._server, service, database=template)
             migrate(package, self._server.url(template, f"{service}_owner"), f"{service}_app")
             self._templates[service, package] = template
-        name = self._provision(service, template)
+        name = self._name(service)
+        names = {"name": name, "owner": f"{service}_owner", "app": f"{service}_app"}
+        names["template"] = template
+        for statement in _COPY:  # what lies within the template is copied with its rights
+            parts = {key: sql.Identifier(value) for key, value in names.items()}
+            self._admin.execute(sql.SQL(statement).format(**parts))
         return DatabaseSettings(
             url=SecretStr(self._server.url(name, f"{service}_app")),
             owner_url=SecretStr(self._server.url(name, f"{service}_owner")),
@@ -83,25 +98,24 @@ class _Databases:
             pool_size=CONNECTIONS_PER_TEST_DATABASE,
         )
 
-    def _provision(self, service: str, template: str) -> str:
+    def _name(self, service: str) -> str:
         name = f"test_{self._prefix}_{service}_{next(self._numbers)}"
-        provision(self._server, service, database=name, template=template)
         self.made.append(name)
         return name
 
     def drop(self, names: list[str]) -> None:
-        with self._server.administer() as admin:
-            for name in names:
-                statement = sql.SQL("drop database {} with (force)")
-                admin.execute(statement.format(sql.Identifier(name)))
-                self.made.remove(name)
+        for name in names:
+            statement = sql.SQL("drop database if exists {} with (force)")
+            self._admin.execute(statement.format(sql.Identifier(name)))
+            self.made.remove(name)
 
 
 @pytest.fixture(scope="session")
 def _databases(postgres_server: PostgresServer) -> Iterator[_Databases]:
-    databases = _Databases(postgres_server)
-    yield databases
-    databases.drop(list(databases.made))
+    with postgres_server.administer() as admin:
+        databases = _Databases(postgres_server, admin)
+        yield databases
+        databases.drop(list(databases.made))
 
 
 @pytest.fixture

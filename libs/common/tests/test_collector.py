@@ -1,6 +1,7 @@
 """Micro-batches: what arrives while a batch is in flight is the next batch."""
 
 import asyncio
+import contextvars
 from collections.abc import Sequence
 
 import pytest
@@ -87,3 +88,67 @@ async def test_too_many_waiting_are_turned_away(recorder: Recorder) -> None:
     assert (refusal.value.status, refusal.value.code) == (503, "overloaded")
     recorder.gate.set()
     assert await asyncio.gather(*accepted) == [2, 4]
+
+
+async def test_with_a_pace_what_comes_in_quick_succession_goes_together(
+    recorder: Recorder,
+) -> None:
+    recorder.gate.set()
+    collector: Collector[int, int] = Collector(recorder.process, batch_max=4, pace_s=30)
+    assert await collector.submit(1) == 2  # after a pause: at once
+    waiting = [asyncio.create_task(collector.submit(number)) for number in (2, 3)]
+    await asyncio.sleep(0.05)
+    assert recorder.batches == [[1]]
+    for each in waiting:
+        each.cancel()
+    full: Collector[int, int] = Collector(recorder.process, batch_max=2, pace_s=30)
+    await full.submit(1)
+    await asyncio.gather(full.submit(2), full.submit(3))  # a full batch does not wait
+    assert recorder.batches == [[1], [1], [2, 3]]
+
+
+async def test_the_pace_grows_with_the_batches(recorder: Recorder) -> None:
+    recorder.gate.set()
+    loop = asyncio.get_running_loop()
+    collector: Collector[int, int] = Collector(
+        recorder.process, batch_max=4, pace_s=0.0, pace_full_s=0.2
+    )
+    for size in (1, 2):
+        began_s = loop.time()
+        await asyncio.gather(*map(collector.submit, range(size)))
+        assert await collector.submit(9) == 18
+        assert loop.time() - began_s >= size * 0.05 - 0.005  # the clock's grain
+        await asyncio.sleep(0.06)  # the pace of the last one
+
+
+async def test_when_infrastructure_is_lost_all_are_told_and_nobody_tries_on() -> None:
+    tries = 0
+
+    async def lose(items: Sequence[int]) -> Sequence[int]:
+        nonlocal tries
+        tries += 1
+        raise ConnectionResetError
+
+    collector: Collector[int, int] = Collector(lose)
+    results = await asyncio.gather(*map(collector.submit, range(5)), return_exceptions=True)
+    assert [type(result) for result in results] == [ConnectionResetError] * 5
+    assert tries == 1
+
+
+async def test_a_batch_has_the_context_of_its_first_caller() -> None:
+    caller: contextvars.ContextVar[int] = contextvars.ContextVar("caller")
+    seen: list[int] = []
+
+    async def process(items: Sequence[int]) -> Sequence[int]:
+        seen.append(caller.get())
+        return items
+
+    collector: Collector[int, int] = Collector(process)
+
+    async def call(number: int) -> None:
+        caller.set(number)
+        await collector.submit(number)
+
+    await asyncio.create_task(call(1))
+    await asyncio.gather(*map(asyncio.create_task, map(call, (2, 3))))
+    assert seen == [1, 2]

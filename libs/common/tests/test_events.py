@@ -2,16 +2,19 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import text
 
-from memepool_common.db import Database, Session
-from memepool_common.events import Event, NewEvent, RetryLater, Subscription, outbox
+from memepool_common.db import Database, Session, Statement, run
+from memepool_common.events import Event, NewEvent, Subscription, outbox
 from memepool_common.events.bus import UNROUTED_QUEUE, Bus
+from memepool_common.events.consumer import rows_in_sql
 from memepool_common.events.envelope import PUBLIC, from_message, to_message
-from memepool_common.testing import CountedBus, UnreliableBus
+from memepool_common.testing import CountedBus, UnreliableBus, until
 from memepool_common.web.model import WireModel
 from memepool_common.worker import run_all, run_consumer, run_relay
 
@@ -68,6 +71,39 @@ async def test_an_announced_event_has_its_effect_once(
     assert await effects() == ["a", "b", "c"]
 
 
+async def test_an_event_that_sql_wrote_is_relayed_like_any_other(
+    database: Database, bus: CountedBus, effects: Effects
+) -> None:
+    insert = (
+        "insert into outbox (event_id, event_type, subject, version, audience, payload,"
+        " traceparent, occurred_at) select id, %s, 'x', 1, 'public',"
+        """ convert_to('{"name": "' || n || '"}', 'UTF8'), %s::text, now()"""
+        " from unnest(%s::uuid[]) with ordinality as e (id, n)"
+    )
+    async with running(database, bus, subscription()):
+        async with database.statement() as session:
+            told = outbox.written_in_sql(session, 2)
+            await run(session, insert, (THING_HAPPENED, told["traceparent"], told["event_ids"]))
+        await bus.drain(database)
+    assert await effects() == ["1", "2"]
+
+
+async def test_a_paced_consumer_leaves_time_for_more_to_come(
+    database: Database, bus: CountedBus
+) -> None:
+    loop, pace_s, started_s = asyncio.get_running_loop(), 0.05, list[float]()
+
+    async def note(session: Session, events: Sequence[Event]) -> None:
+        started_s.append(loop.time())
+
+    async with running(database, bus, subscription(note, pace_s=pace_s, batch_max=1)):
+        await announce(database, *"abcd")
+        await bus.drain(database)
+    gaps_s = [later - earlier for earlier, later in itertools.pairwise(started_s)]
+    assert len(gaps_s) == 3
+    assert sum(gaps_s) > 3 * pace_s - 0.04
+
+
 async def test_a_rolled_back_change_announces_nothing(
     database: Database, bus: CountedBus, effects: Effects
 ) -> None:
@@ -96,6 +132,34 @@ async def test_every_event_delivered_twice_late_and_shuffled_counts_once(
     assert await effects() == names
 
 
+async def test_a_handler_that_is_one_statement_writes_the_inbox_with_it(
+    database: Database, bus: CountedBus, effects: Effects
+) -> None:
+    noted = list[bool]()
+
+    async def insert(session: Session | Statement, events: Sequence[Event]) -> None:
+        rows = rows_in_sql(session)
+        noted.append(rows.before != "")
+        begun = f"{rows.before.rstrip()}, " if rows.before else "with "
+        names = [event.data["name"] for event in events]
+        await run(
+            session,
+            f"{begun} made as (insert into effect (name) select unnest(%s::text[]))"
+            f" select 1{rows.after}",
+            (*rows.values, names),
+        )
+
+    unreliable = UnreliableBus(bus, seed=7)
+    consumer = subscription(insert, batch_max=4, one_statement={THING_HAPPENED: insert})
+    async with running(database, unreliable, consumer):
+        await announce(database, *"abcdefgh")
+        await bus.drain(database)
+        await unreliable.settle()
+        await bus.drain(database)
+    assert await effects() == list("abcdefgh")
+    assert True in noted
+
+
 async def test_poison_is_dead_lettered_alone(
     database: Database,
     bus: CountedBus,
@@ -108,24 +172,6 @@ async def test_poison_is_dead_lettered_alone(
         await bus.drain(database)
     assert await effects() == list("abcdefghijklmn")
     assert await dead_letters(consumer.queue) == [("ValueError('cannot be handled')", 2)]
-
-
-async def test_not_yet_is_tried_again_until_it_succeeds(
-    database: Database, bus: CountedBus, effects: Effects
-) -> None:
-    tries = 0
-
-    async def third_time_lucky(session: Session, events: Sequence[Event]) -> None:
-        nonlocal tries
-        tries += 1
-        if tries < 3:
-            raise RetryLater("not yet", 0.01)
-        await leave_effect(session, events)
-
-    async with running(database, bus, subscription(third_time_lucky)):
-        await announce(database, "a")
-        await bus.drain(database)
-    assert (await effects(), tries) == (["a"], 3)
 
 
 async def test_lost_infrastructure_pauses_and_rejects_nothing(
@@ -144,6 +190,38 @@ async def test_lost_infrastructure_pauses_and_rejects_nothing(
         await announce(database, "a", "b")
         await bus.drain(database)
     assert (await effects(), losses) == (["a", "b"], 0)
+
+
+async def test_a_consumer_without_its_broker_says_so(
+    database: Database, bus: CountedBus, effects: Effects
+) -> None:
+    back = asyncio.Event()
+    consumer = subscription()
+    await bus.declare({consumer.queue: consumer.routing_keys})
+
+    class _AwayBus:
+        @contextlib.asynccontextmanager
+        async def subscribe(self, queue: str) -> AsyncIterator[object]:
+            if not back.is_set():
+                raise ConnectionError("away")
+            async with bus.subscribe(queue) as inlet:
+                yield inlet
+
+    def paused() -> float | None:
+        return REGISTRY.get_sample_value("memepool_consumer_paused", {"queue": consumer.queue})
+
+    await announce(database, "a")
+    stopping = asyncio.Event()
+    relay = asyncio.create_task(run_relay(database, bus, "/sample", stopping))
+    consuming = asyncio.create_task(
+        run_consumer(database, _AwayBus(), consumer, stopping)  # type: ignore[arg-type]  # a test double
+    )
+    await until(lambda: paused() == 1)
+    back.set()
+    await bus.drain(database)
+    assert (await effects(), paused()) == (["a"], 0)
+    stopping.set()
+    await asyncio.gather(relay, consuming)
 
 
 async def test_a_crash_between_commit_and_ack_repeats_no_effect(

@@ -1,6 +1,7 @@
 """Servers inside a process: draining, taken ports, and answers to clients that still send."""
 
 import asyncio
+import json
 import socket
 
 import httpx
@@ -10,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from memepool_common.server import serving
+from memepool_common.server import HEAD_BYTES_MAX, serving
 from memepool_common.web.middleware import BodyLimit
 
 
@@ -25,6 +26,100 @@ async def test_a_client_that_sends_too_much_reads_the_refusal() -> None:
             answer = await client.post(f"http://127.0.0.1:{port}/", content=b"x" * size)
             assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
         assert (await client.post(f"http://127.0.0.1:{port}/", content=b"x" * 1000)).text == "1000"
+
+
+HOST = "127.0.0.1"
+
+
+async def _raw(port: int, request: bytes) -> tuple[bytes, bytes]:
+    """Head and body of the answer; the connection ends after it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(request)
+        answer = await asyncio.wait_for(reader.read(), 10)
+    finally:
+        writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head, body
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status"),
+    [
+        (b"GARBAGE\r\n\r\n", b"400 Bad Request"),
+        (b"GET / HTTP/9.9\r\n\r\n", b"400 Bad Request"),
+        (b"GET / HTTP/1.1\r\nHost x\r\n\r\n", b"400 Bad Request"),
+        (b"GET / HTTP/1.1\r\n\r\n", b"400 Bad Request"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", b"400 Bad Request"),
+        (b"CONNECT /x HTTP/1.1\r\nHost: x\r\n\r\n", b"400 Bad Request"),
+        (
+            (b"GET / HTTP/1.1\r\nHost: x\r\nX: ").ljust(HEAD_BYTES_MAX + 1, b"x"),
+            b"431 Request Header Fields Too Large",
+        ),
+    ],
+)
+async def test_what_is_no_request_gets_a_problem(request_head: bytes, status: bytes) -> None:
+    async with serving(Starlette(), "127.0.0.1", 0) as port:
+        head, body = await _raw(port, request_head)
+    assert head.startswith(b"HTTP/1.1 " + status)
+    assert b"content-type: application/problem+json" in head
+    assert b"connection: close" in head
+    problem = json.loads(body)
+    assert (problem["type"], str(problem["status"])) == (
+        f"/problems/{problem['code']}",
+        status.decode()[:3],
+    )
+
+
+async def test_what_follows_a_body_is_no_header() -> None:
+    async def seen(request: Request) -> PlainTextResponse:
+        body = await request.body()
+        return PlainTextResponse(f"{body.decode()} {request.headers.getlist('x-forwarded-for')}")
+
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Forwarded-For: 203.0.113.9\r\n"
+    body = b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n"
+    async with serving(Starlette(routes=[Route("/", seen, methods=["POST"])]), HOST, 0) as port:
+        _, answer = await _raw(port, head + body)
+    assert answer == b"hi ['203.0.113.9']"
+
+
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("in_one_piece", [True, False])
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [
+        (b"Content-Length: %d" % len(SMUGGLED), SMUGGLED),
+        (b"Transfer-Encoding: chunked", b"%x\r\n%b\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED)),
+    ],
+)
+async def test_an_offer_of_another_protocol_is_passed_over(
+    framing: bytes, body: bytes, *, in_one_piece: bool
+) -> None:
+    """Java's client offers HTTP/2 in this way. The body is the body, and no request of its own."""
+    asked, entered = [], asyncio.Event()
+
+    async def seen(request: Request) -> PlainTextResponse:
+        entered.set()
+        asked.append((request.url.path, await request.body(), "upgrade" in request.headers))
+        return PlainTextResponse("")
+
+    offer = b"POST /first HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade, X\r\n"
+    first, *rest = [offer + framing + b"\r\n\r\n", body] * 2
+    rest += [b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"]
+    app = Starlette(routes=[Route("/{any}", seen, methods=["GET", "POST"])])
+    async with serving(app, HOST, 0) as port:
+        reader, writer = await asyncio.open_connection(HOST, port)
+        if in_one_piece:
+            rest.insert(0, first)
+        else:
+            writer.write(first)
+            await asyncio.wait_for(entered.wait(), 10)
+        writer.write(b"".join(rest))
+        await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+    assert asked == [("/first", SMUGGLED, False)] * 2 + [("/last", b"", False)]
 
 
 async def test_leaving_lets_a_request_in_flight_finish() -> None:

@@ -15,13 +15,14 @@ from sqlalchemy import create_engine, text
 from memepool_common.db import Database
 from memepool_common.settings import HttpSettings
 from memepool_common.testing import TestIssuer
-from memepool_common.web.app import Probes, build_app, internal_app
+from memepool_common.web.app import build_app
 from memepool_common.web.deps import AdminCaller, Caller, CreatorCaller, IdempotencyKey, SessionDep
 from memepool_common.web.idempotency import once
 from memepool_common.web.model import MoneyModel, PositiveSats, QueryText, Timestamp, WireModel
+from memepool_common.web.money import MoneyRoute
 from memepool_common.web.problem import not_built_yet
 
-router = APIRouter()
+router = APIRouter(route_class=MoneyRoute)
 
 
 class Payment(MoneyModel):
@@ -169,6 +170,10 @@ async def test_every_refusal_is_a_problem(
         (b'{"amount": 1, "tip": 1}', 422, "invalid_request", "/tip"),
         (b'{"amount": 1, "memo": "a\\u0000b"}', 422, "invalid_request", "/memo"),
         (b'{"amount": 1, "memo": "\\ud800"}', 422, "invalid_request", "/memo"),
+        (b'{"amount": 1, "amount": 2}', 422, "repeated_name", "/amount"),
+        (b'{"amount": 1, "\\u0061mount": 2}', 422, "repeated_name", "/amount"),
+        (b'{"amount": 1, "memo": {"\\ud800": 1, "\\ud800": 2}}', 422, "repeated_name", "/?"),
+        (b'{"amount": ' + b"[" * 900, 400, None, None),
         (b"{}", 422, "invalid_request", "/amount"),
         (b"", 422, "invalid_request", None),
         (b'{"amount": 1, "memo": "' + b"x" * 1000 + b'"}', 413, "body_too_large", None),
@@ -188,6 +193,17 @@ async def test_bad_bodies_are_named_and_change_nothing(
     problem = check_problem(answer, status, code or answer.json()["code"])
     if pointer:
         assert [error["pointer"] for error in problem["errors"]] == [pointer]
+    assert await effects(database) == 0
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/xml", ";;;=", None])
+async def test_a_body_of_another_type_is_told_which_one_is_taken(
+    client: httpx.AsyncClient, issuer: TestIssuer, database: Database, content_type: str | None
+) -> None:
+    headers = issuer.headers(issuer.principal())
+    headers |= {"Content-Type": content_type} if content_type else {}
+    answer = await client.post("/payments", content=b'{"amount": 5}', headers=headers)
+    assert "application/json" in check_problem(answer, 415, "unsupported_media_type")["detail"]
     assert await effects(database) == 0
 
 
@@ -350,27 +366,3 @@ async def test_a_malformed_key_is_refused(
     headers = issuer.headers(issuer.principal()) | {"Idempotency-Key": key}
     answer = await client.post("/payments", json={"amount": 5}, headers=headers)
     check_problem(answer, 422, "invalid_request")
-
-
-async def test_probes_tell_failing_draining_and_ready() -> None:
-    probes = Probes()
-    ready = False
-
-    async def check() -> None:
-        if not ready:
-            raise ConnectionError
-
-    probes.add("thing", check)
-    transport = httpx.ASGITransport(internal_app(probes))
-    async with httpx.AsyncClient(transport=transport, base_url="http://sample") as client:
-        assert (await client.get("/livez")).status_code == 200
-        assert (await client.get("/readyz")).status_code == 503
-        assert (await client.get("/startupz")).status_code == 503
-        ready = True
-        assert (await client.get("/readyz")).status_code == 200
-        ready = False
-        assert (await client.get("/startupz")).status_code == 200
-        ready = True
-        probes.draining = True
-        assert (await client.get("/readyz")).json()["status"] == "failing"
-        assert b"memepool_http_requests_total" in (await client.get("/metrics")).content

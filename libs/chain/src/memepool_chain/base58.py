@@ -3,7 +3,10 @@
 from memepool_chain.hashing import sha256d
 
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-_VALUE = {character: value for value, character in enumerate(_ALPHABET)}
+_NO_DIGIT = 58
+_DIGITS = bytes(
+    _ALPHABET.index(chr(byte)) if chr(byte) in _ALPHABET else _NO_DIGIT for byte in range(256)
+)
 _CHECKSUM_SIZE = 4
 
 
@@ -34,12 +37,12 @@ def decode_check(text: str, *, length_max: int) -> bytes:
     """
     if not 0 < len(text) <= length_max:
         raise Base58Error("malformed", f"expected 1 to {length_max} characters")
+    digits = text.encode("ascii", errors="replace").translate(_DIGITS)  # "?" is no digit either
+    if _NO_DIGIT in digits:
+        raise Base58Error("malformed", "contains a character outside the base58 alphabet")
     number = 0
-    for character in text:
-        value = _VALUE.get(character)
-        if value is None:
-            raise Base58Error("malformed", "contains a character outside the base58 alphabet")
-        number = number * 58 + value
+    for digit in digits:
+        number = number * 58 + digit
     zeros = len(text) - len(text.lstrip("1"))
     data = bytes(zeros) + number.to_bytes((number.bit_length() + 7) // 8)
     payload, checksum = data[:-_CHECKSUM_SIZE], data[-_CHECKSUM_SIZE:]

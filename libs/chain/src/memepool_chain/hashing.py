@@ -10,8 +10,11 @@ import re
 from Cryptodome.Hash import RIPEMD160
 
 _HASH_HEX = re.compile(r"[0-9a-f]{64}")
-# Ten times faster than the other, but OpenSSL 3 need not offer it.
-_OPENSSL_HAS_RIPEMD160 = "ripemd160" in hashlib.algorithms_available
+# Ten times faster than the other, but OpenSSL 3 need not offer it. Looking it up by name costs as
+# much as hashing 33 bytes, so one is kept and copied.
+_RIPEMD160 = (
+    hashlib.new("ripemd160") if "ripemd160" in hashlib.algorithms_available else RIPEMD160.new()
+)
 
 
 def sha256(data: bytes) -> bytes:
@@ -26,9 +29,9 @@ def sha256d(data: bytes) -> bytes:
 
 def hash160(data: bytes) -> bytes:
     """Return the 20 bytes of RIPEMD-160 over SHA-256."""
-    if _OPENSSL_HAS_RIPEMD160:
-        return hashlib.new("ripemd160", sha256(data)).digest()
-    return RIPEMD160.new(sha256(data)).digest()
+    ripemd160 = _RIPEMD160.copy()
+    ripemd160.update(hashlib.sha256(data).digest())
+    return ripemd160.digest()
 
 
 def display_hex(hash_bytes: bytes) -> str:

@@ -8,6 +8,7 @@ what must not be used twice is the challenge, never the signature's bytes.
 """
 
 import base64
+import binascii
 from dataclasses import dataclass
 
 from memepool_chain.address import address_of, decode_p2pkh
@@ -87,10 +88,10 @@ def decode_signature(signature: str, *, size_max: int) -> bytes:
     if len(signature) > (size_max + 2) // 3 * 4:
         raise SignatureError("malformed_signature", f"a signature has at most {size_max} bytes")
     try:
-        data = base64.b64decode(signature, validate=True)
+        data = binascii.a2b_base64(signature, strict_mode=True)
     except ValueError:
         raise SignatureError("malformed_signature", "the signature is not base64") from None
-    if base64.b64encode(data).decode("ascii") != signature:
+    if binascii.b2a_base64(data, newline=False).decode("ascii") != signature:
         raise SignatureError("malformed_signature", "the base64 has bits that mean nothing")
     return data
 

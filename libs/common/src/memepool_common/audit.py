@@ -1,14 +1,16 @@
 """The audit log: who did what, from where, with what outcome. Append-only by database grant."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
+import orjson
 from fastapi import APIRouter
 from pydantic.alias_generators import to_camel
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
+from memepool_common.arrays import byteas, texts, uuids
 from memepool_common.db import Session
 from memepool_common.tables import audit_log
 from memepool_common.web.deps import Caller, ReadSessionDep
@@ -21,6 +23,14 @@ from memepool_common.web.model import (
     WireModel,
     decode_cursor,
     encode_cursor,
+)
+
+_RECORD = (
+    "insert into audit_log (at, actor_id, account_id, action, subject, outcome, address, details)"
+    " select %s::timestamptz, l.actor_id, l.account_id, l.action, l.subject, l.outcome, l.address,"
+    " convert_from(l.details, 'UTF8')::jsonb"
+    " from unnest(%b::uuid[], %b::uuid[], %b::text[], %b::text[], %b::text[], %b::text[],"
+    " %b::bytea[]) as l(actor_id, account_id, action, subject, outcome, address, details)"
 )
 
 
@@ -38,6 +48,28 @@ class AuditEntry(WireModel):
     details: dict[str, Any]
 
 
+class Line(NamedTuple):
+    """What somebody did.
+
+    Attributes:
+        actor_id: the user who did it; None for the system.
+        account_id: whose account it concerns: that user reads it in their own feed.
+        action: `<service>.<noun>.<verb>`.
+        subject: the id of the thing.
+        outcome: `done`, or a stable refusal code.
+        address: the client's address, as far as it may be kept.
+        details: more, without secrets.
+    """
+
+    actor_id: UUID | None
+    account_id: UUID | None
+    action: str
+    subject: str
+    outcome: str = "done"
+    address: str | None = None
+    details: Mapping[str, Any] = {}
+
+
 async def record(
     session: Session,
     *,
@@ -49,29 +81,23 @@ async def record(
     address: str | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a line, in the transaction of what it tells of.
+    """Write a line, in the transaction of what it tells of."""
+    line = Line(actor_id, account_id, action, subject, outcome, address, details or {})
+    await record_all(session, [line])
 
-    Args:
-        session: the open transaction.
-        actor_id: the user who did it; None for the system.
-        account_id: whose account it concerns: that user reads it in their own feed.
-        action: `<service>.<noun>.<verb>`.
-        subject: the id of the thing.
-        outcome: `done`, or a stable refusal code.
-        address: the client's address, as far as it may be kept.
-        details: more, without secrets.
-    """
-    row = {
-        "at": datetime.now(UTC),
-        "actor_id": actor_id,
-        "account_id": account_id,
-        "action": action,
-        "subject": subject,
-        "outcome": outcome,
-        "address": address,
-        "details": dict(details or {}),
-    }
-    await session.execute(insert(audit_log).values(row))
+
+async def record_all(session: Session, lines: Sequence[Line]) -> None:
+    """Write lines, in the transaction of what they tell of."""
+    if not lines:
+        return
+    actors, accounts, actions, subjects, outcomes, addresses, details = zip(*lines, strict=True)
+    columns = (
+        uuids(actors),
+        uuids(accounts),
+        *map(texts, (actions, subjects, outcomes, addresses)),
+    )
+    written = byteas([orjson.dumps(each, default=str) for each in details])
+    await session.exec_driver_sql(_RECORD, (datetime.now(UTC), *columns, written))
 
 
 def audit_router(service: str) -> APIRouter:

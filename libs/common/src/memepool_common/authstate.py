@@ -16,6 +16,7 @@ import jwt
 import structlog
 
 from memepool_common.settings import AuthnSettings
+from memepool_common.telemetry import AUTH_SILENT_SECONDS
 
 SNAPSHOT_PATH = "/internal/auth-state"
 SNAPSHOT_TYPE = "auth-state+jwt"
@@ -85,6 +86,7 @@ async def poll(state: AuthState, settings: AuthnSettings, stopping: asyncio.Even
     """Keep `state` up to date until `stopping` is set."""
     etag: str | None = None
     failing = False
+    answered_at_s = time.monotonic()
     async with httpx.AsyncClient(base_url=settings.internal_url, timeout=TIMEOUT_S) as client:
         while not stopping.is_set():
             try:
@@ -99,10 +101,12 @@ async def poll(state: AuthState, settings: AuthnSettings, stopping: asyncio.Even
                     state.replace(answer.json())
                     etag = answer.headers.get("ETag")
                 failing = False
-            except (httpx.HTTPError, jwt.PyJWTError, ValueError, KeyError, TypeError) as error:
+                answered_at_s = time.monotonic()
+            except Exception as error:  # noqa: BLE001 - whatever it says, it is asked again
                 if not failing:
                     log.warning("auth_state_unavailable", error=repr(error))
                 failing = True
+            AUTH_SILENT_SECONDS.set(time.monotonic() - answered_at_s)
             await _pause(settings.poll_interval_s, stopping)
 
 

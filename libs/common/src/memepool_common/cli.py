@@ -1,9 +1,11 @@
-"""The commands of every service: `python -m memepool_<service> api|worker|migrate|replay`."""
+"""The commands of every service: `python -m memepool_<service> api|worker|migrate|…`."""
 
 import argparse
 import asyncio
+import gc
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from typing import NoReturn, Protocol, TypeVar
 
 import uvloop
@@ -11,10 +13,12 @@ from pydantic import ValidationError
 from starlette.types import ASGIApp
 
 from memepool_common import telemetry
+from memepool_common.db import Database
 from memepool_common.events import Bus
 from memepool_common.events.bus import Topology
 from memepool_common.events.rabbitmq import RabbitBus
 from memepool_common.events.replay import replay_dead_letters
+from memepool_common.events.republish import republish
 from memepool_common.migrations import migrate
 from memepool_common.server import serving, stop_on_signals
 from memepool_common.settings import BusSettings, DatabaseSettings, HttpSettings, TelemetrySettings
@@ -77,6 +81,11 @@ def main(
         commands.add_parser("migrate", help="bring the database up to date, under the owner role")
         replay = commands.add_parser("replay", help="give a queue its dead letters back")
         replay.add_argument("queue", choices=sorted(topology()))
+        republishing = commands.add_parser(
+            "republish", help="send a queue again what this service has said"
+        )
+        republishing.add_argument("queue", help="of any service, as in `contracts/topology.json`")
+        republishing.add_argument("--since", type=_instant, help="only from then on (RFC 3339)")
     for name, act in extra.items():
         commands.add_parser(name, help=(act.__doc__ or "").partition(";")[0])
     told = parser.parse_args()
@@ -91,7 +100,7 @@ def main(
         line = uvloop.run(_awaited(extra[command](settings)))
         sys.stdout.write(f"{line}\n")
     elif command == "migrate":
-        _migrate(service, getattr(settings, "database", None))
+        _migrate(service, _database_of(service, settings))
     elif command == "worker" and run_worker is not None:
         bus = settings.bus or _missing(service, "BUS__URL")
         uvloop.run(_work(service, settings, bus, run_worker, topology()))
@@ -99,6 +108,14 @@ def main(
         bus = settings.bus or _missing(service, "BUS__URL")
         count = uvloop.run(_replay(service, bus, told.queue))
         sys.stdout.write(f"{count} sent to {told.queue} again\n")
+    elif command == "republish":
+        bus = settings.bus or _missing(service, "BUS__URL")
+        database = _database_of(service, settings)
+        try:
+            count = uvloop.run(_republish(service, database, bus, told.queue, told.since))
+        except LookupError as error:
+            sys.exit(f"{error}")
+        sys.stdout.write(f"{count} of {service}'s events sent to {told.queue} again\n")
     else:
         probes = Probes()
         uvloop.run(_serve(settings, create_apps(settings, probes), probes))
@@ -113,9 +130,17 @@ def _missing(service: str, name: str) -> NoReturn:
     sys.exit(EXIT_USAGE)
 
 
-def _migrate(service: str, database: DatabaseSettings | None) -> None:
-    if database is None:
-        sys.exit(f"{service} has no database")
+def _instant(value: str) -> datetime:
+    instant = datetime.fromisoformat(value)
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def _database_of(service: str, settings: ProcessSettings) -> DatabaseSettings:
+    database: DatabaseSettings | None = getattr(settings, "database", None)
+    return database or sys.exit(f"{service} has no database")
+
+
+def _migrate(service: str, database: DatabaseSettings) -> None:
     if database.owner_url is None:
         _missing(service, "DATABASE__OWNER_URL")
     owner_url = database.owner_url.get_secret_value()
@@ -130,6 +155,7 @@ async def _serve(settings: ProcessSettings, apps: Apps, probes: Probes) -> None:
         serving(internal, http.host, http.internal_port),
         serving(public, http.host, http.port, drain_timeout_s=http.drain_timeout_s),
     ):
+        _leave_alone_what_stays()
         await stopping.wait()
         probes.draining = True
         await asyncio.sleep(http.drain_delay_s)
@@ -149,8 +175,16 @@ async def _work(
         await run_worker(settings, bus, probes, stopping)
 
     async with serving(internal_app(probes), settings.http.host, settings.http.internal_port):
+        _leave_alone_what_stays()
         name = f"{service}-worker"
         await run_on_broker(run, bus_settings, topology, probes, stopping, name=name)
+
+
+def _leave_alone_what_stays() -> None:
+    """What was loaded by now stays until the end: looking for garbage in all of it again and again
+    would stop the process for tens of milliseconds each time."""
+    gc.collect()
+    gc.freeze()
 
 
 async def _replay(service: str, settings: BusSettings, queue: str) -> int:
@@ -159,3 +193,15 @@ async def _replay(service: str, settings: BusSettings, queue: str) -> int:
         return await replay_dead_letters(bus, queue)
     finally:
         await bus.close()
+
+
+async def _republish(
+    service: str, database: DatabaseSettings, bus: BusSettings, queue: str, since: datetime | None
+) -> int:
+    outbox = Database.connect(database, application_name=f"{service}-republish")
+    rabbit = RabbitBus(bus.url.get_secret_value(), name=f"{service}-republish")
+    try:
+        return await republish(outbox, rabbit, f"/{service}", queue, since)
+    finally:
+        await rabbit.close()
+        await outbox.close()

@@ -3,13 +3,18 @@
 import functools
 import logging
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import orjson
 import structlog
-from opentelemetry import trace
+from opentelemetry import context, trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -20,7 +25,11 @@ from prometheus_client import Counter, Gauge, Histogram
 from memepool_common.settings import TelemetrySettings
 
 _SECRET_WORDS = ("password", "secret", "token", "signature", "authorization", "cookie", "seed")
+LINKS_MAX = 32
+IN_LOGS: ContextVar[Mapping[str, str] | None] = ContextVar("in_logs", default=None)
+"""What every line of the log says that is written in this context: which request it is about."""
 _propagator = TraceContextTextMapPropagator()
+tracer = trace.get_tracer("memepool.events")
 
 HTTP_REQUESTS = Counter(
     "memepool_http_requests_total", "Requests answered", ["service", "method", "route", "status"]
@@ -38,6 +47,9 @@ OUTBOX_OLDEST_SECONDS = Gauge(
 CONSUMED = Counter("memepool_consumed_total", "Events handled, by outcome", ["queue", "outcome"])
 CONSUMER_PAUSED = Gauge(
     "memepool_consumer_paused", "1 while a consumer waits for lost infrastructure", ["queue"]
+)
+AUTH_SILENT_SECONDS = Gauge(
+    "memepool_auth_silent_seconds", "Since auth last told this process what has ended"
 )
 TASK_FAILURES = Counter(
     "memepool_task_failures_total", "Unexpected failures of background tasks", ["task"]
@@ -69,17 +81,47 @@ def current_traceparent() -> str | None:
 
 def remote_context(traceparent: str | None) -> Any:
     """The trace context of a stored or received traceparent, to start a span in."""
-    return _propagator.extract({"traceparent": traceparent} if traceparent else {})
+    return _propagator.extract({"traceparent": traceparent}) if traceparent else Context()
 
 
-def span_link(traceparent: str | None) -> trace.Link:
-    """A link to the span of a traceparent, for work that many requests caused together."""
-    return trace.Link(trace.get_current_span(remote_context(traceparent)).get_span_context())
+def context_of(span: trace.Span) -> Context:
+    """The context in which a span is the current one. Beneath one that is not recorded nothing is:
+    what a library spends on a span for each statement would be for nobody."""
+    if span.is_recording():
+        return trace.set_span_in_context(span)
+    with suppress_instrumentation():
+        return trace.set_span_in_context(span)
+
+
+@contextmanager
+def consumer_span(queue: str, traceparents: Sequence[str | None]) -> Iterator[trace.Span]:
+    """A span for work that events of a queue caused: in the first one's trace, with links to more.
+
+    Args:
+        queue: its name.
+        traceparents: of the events, as they were stored with them; at least one.
+    """
+    links = [
+        trace.Link(trace.get_current_span(remote_context(each)).get_span_context())
+        for each in traceparents[1:LINKS_MAX]
+    ]
+    with tracer.start_as_current_span(
+        f"consume {queue}",
+        context=remote_context(traceparents[0]),
+        kind=trace.SpanKind.CONSUMER,
+        links=links,
+        record_exception=False,
+    ) as span:
+        token = context.attach(context_of(span))
+        try:
+            yield span
+        finally:
+            context.detach(token)
 
 
 def _setup_logging(settings: TelemetrySettings) -> None:
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
+        _add_context,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -87,21 +129,20 @@ def _setup_logging(settings: TelemetrySettings) -> None:
         _redact,
         structlog.processors.format_exc_info,
     ]
-    renderer: Any = (
-        structlog.processors.JSONRenderer(
-            serializer=lambda event, **_: orjson.dumps(event, default=str).decode()
-        )
-        if settings.log_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
+    if settings.log_json:  # past the standard library, which takes twice the time
+        renderer: Any = structlog.processors.JSONRenderer(serializer=_to_json)
+        last: list[Any] = [structlog.processors.JSONRenderer(serializer=_to_json_bytes)]
+        loggers: Any = structlog.BytesLoggerFactory(sys.stderr.buffer)
+    else:
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        last = [structlog.stdlib.ProcessorFormatter.wrap_for_formatter]
+        loggers = structlog.stdlib.LoggerFactory()
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,  # before anything is done for it
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[*shared, *last],
+        logger_factory=loggers,
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[settings.log_level]
+        ),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -116,6 +157,19 @@ def _setup_logging(settings: TelemetrySettings) -> None:
     root.setLevel(settings.log_level)
     for noisy in ("httpx", "httpcore", "uvicorn.access", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _to_json_bytes(event: dict[str, Any], **_: Any) -> bytes:
+    return orjson.dumps(event, default=str)
+
+
+def _to_json(event: dict[str, Any], **_: Any) -> str:
+    return _to_json_bytes(event).decode()
+
+
+def _add_context(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    event.update(IN_LOGS.get() or {})
+    return event
 
 
 def _add_trace(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:

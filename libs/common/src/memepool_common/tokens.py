@@ -2,6 +2,7 @@
 
 import functools
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +19,7 @@ TOKEN_TYPE = "at+jwt"  # noqa: S105 - a media type, not a secret
 TOKEN_LENGTH_MAX = 4_096
 CLOCK_SKEW_S = 5
 ROLES = ("viewer", "creator", "admin")
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,11 @@ def _refusal(code: str, detail: str) -> Problem:
     return Problem(401, code, detail, headers={"WWW-Authenticate": "Bearer"})
 
 
+def _unavailable() -> Problem:
+    detail = "Whether your session is still valid cannot be told right now. Try again."
+    return Problem(503, "auth_unavailable", detail, headers={"Retry-After": "1"})
+
+
 class TokenVerifier:
     """Checks tokens against the keys and ended sessions that auth publishes.
 
@@ -76,11 +83,32 @@ class TokenVerifier:
         self._cache_size_max = cache_size_max
         self._verified: OrderedDict[str, Principal] = OrderedDict()
 
+    def admit(self, method: str, authorization: Sequence[str]) -> Principal | None:
+        """Who sends a request with these Authorization headers; None without one.
+
+        Gateway and services ask alike: nothing trusts the gateway's word.
+
+        Raises:
+            Problem: 401 `token_invalid`, `token_expired` or `session_ended`; 503
+                `auth_unavailable` when that cannot be told: for writes while auth is silent, for
+                all when it has never answered.
+        """
+        if not authorization:
+            return None
+        scheme, _, token = authorization[0].partition(" ")
+        if len(authorization) > 1 or scheme.lower() != "bearer" or not token.strip():
+            detail = "The Authorization header must be 'Bearer <access token>', once."
+            raise _refusal("token_invalid", detail)
+        if not self.state.known or (method not in READS and not self.state.fresh):
+            raise _unavailable()
+        return self.verify(token.strip())
+
     def verify(self, token: str) -> Principal:
         """The caller that a token proves.
 
         Raises:
-            Problem: 401 `token_invalid`, `token_expired` or `session_ended`.
+            Problem: 401 `token_invalid`, `token_expired` or `session_ended`; 503
+                `auth_unavailable` if it is signed by a key that we may not have heard of yet.
         """
         principal = self._verified.get(token)
         if principal is None:
@@ -102,6 +130,8 @@ class TokenVerifier:
         try:
             header = jwt.get_unverified_header(token)
             key = self.state.key(str(header.get("kid")))
+            if key is None and not self.state.fresh:
+                raise _unavailable()
             if header.get("typ") != TOKEN_TYPE or key is None:
                 raise invalid("The access token is of another type or signed by an unknown key.")
             claims = jwt.decode(

@@ -3,7 +3,6 @@
 from memepool_common.events.bus import Bus, Delivery, Inlet, Message
 from memepool_common.events.consumer import Handler, Subscription, run_consumer
 from memepool_common.events.envelope import Event, NewEvent, NotAnEventError
-from memepool_common.events.errors import RetryLater
 from memepool_common.events.relay import run_relay
 
 __all__ = [
@@ -15,7 +14,6 @@ __all__ = [
     "Message",
     "NewEvent",
     "NotAnEventError",
-    "RetryLater",
     "Subscription",
     "run_consumer",
     "run_relay",

@@ -7,27 +7,29 @@ and rejects nothing.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import structlog
-from opentelemetry import trace
+from psycopg.errors import IntegrityError
 from sqlalchemy import text
 
 from memepool_common import telemetry
-from memepool_common.db import Database, Session
+from memepool_common.arrays import uuids
+from memepool_common.db import Database, Session, Statement
 from memepool_common.events.bus import Bus, Delivery, Inlet
 from memepool_common.events.envelope import Event, NotAnEventError, from_message, require_sender
-from memepool_common.events.errors import RetryLater, is_infrastructure
+from memepool_common.events.errors import is_infrastructure
 
-RECEIVE_TIMEOUT_S = 1.0
+RECEIVE_TIMEOUT_S = 0.25
+"""Also how long a consumer that has nothing to do takes to stop, at the most."""
 PAUSE_S_MAX = 10.0
-NOT_YET_ATTEMPTS_MAX = 50
-LINKS_MAX = 32
+SUBSCRIBE_INTERVAL_S = 1.0
+"""Between attempts, while the broker is away."""
 log = structlog.get_logger(__name__)
-tracer = trace.get_tracer("memepool.events")
 
 Handler = Callable[[Session, Sequence[Event]], Awaitable[None]]
+StatementHandler = Callable[[Session | Statement, Sequence[Event]], Awaitable[None]]
 
 # Sorted, so that two replicas given the same events lock them in the same order.
 _RECORD_SQL = text(
@@ -35,6 +37,30 @@ _RECORD_SQL = text(
     " select :consumer, id from unnest(cast(:ids as uuid[])) as id order by id"
     " on conflict do nothing returning event_id"
 )
+# An event that was here before breaks the key, and the statement as a whole.
+_NOTED = (
+    "with noted as (insert into inbox (consumer, event_id)"
+    " select %s, id from unnest(%b::uuid[]) as id returning event_id) "
+)
+_AFTER_NOTED = " from (select count(*) from noted) as before"
+
+
+_LEFT = "inbox_rows_left"
+
+
+class InboxRows(NamedTuple):
+    """What a handler's only statement writes besides its own work: `before` and `after` it, with
+    their `values`. Empty where the rows are written already."""
+
+    before: str = ""
+    after: str = ""
+    values: tuple[Any, ...] = ()
+
+
+def rows_in_sql(session: Session | Statement) -> InboxRows:
+    """The inbox rows that the caller's statement, a `select`, is to write."""
+    rows: InboxRows = session.info.pop(_LEFT, InboxRows())
+    return rows
 
 
 @dataclass(frozen=True)
@@ -47,12 +73,18 @@ class Subscription:
         batch_max: events handled in one transaction at the most.
         retry_delays_s: waits before each further attempt at an event that fails by itself;
             after the last one it is dead-lettered.
+        pace_s: the least time between the starts of two transactions, so that what comes in quick
+            succession is handled together.
+        one_statement: those handlers that are one statement, run by `db.run`, which writes
+            `rows_in_sql`; it is then all of the transaction.
     """
 
     queue: str
     handlers: Mapping[str, Handler]
     batch_max: int = 256
     retry_delays_s: tuple[float, ...] = (1, 5, 30, 120)
+    pace_s: float = 0.0
+    one_statement: Mapping[str, StatementHandler] = field(default_factory=dict)
 
     @property
     def routing_keys(self) -> list[str]:
@@ -65,18 +97,28 @@ async def run_consumer(
 ) -> None:
     """Consume until `stopping` is set; what is in flight then is finished first."""
     consumer = _Consumer(database, subscription, stopping)
+    paused = telemetry.CONSUMER_PAUSED.labels(subscription.queue)
+    loop = asyncio.get_running_loop()
+    next_start_s = loop.time()
     while not stopping.is_set():
         try:
             async with bus.subscribe(subscription.queue) as inlet:
+                paused.set(0)
                 while not stopping.is_set():
+                    if (early_s := next_start_s - loop.time()) > 0:
+                        await asyncio.sleep(early_s)
                     received = await inlet.receive(subscription.batch_max, RECEIVE_TIMEOUT_S)
+                    next_start_s = loop.time() + subscription.pace_s
                     if received:
                         await consumer.work(inlet, received)
         except Exception as error:
-            if not is_infrastructure(error):
+            if is_infrastructure(error):
+                paused.set(1)
+                log.warning("consumer_paused", queue=subscription.queue, error=repr(error))
+            else:
                 telemetry.TASK_FAILURES.labels(subscription.queue).inc()
                 log.exception("consumer_failed", queue=subscription.queue)
-            await _pause(stopping, RECEIVE_TIMEOUT_S)
+            await _pause(stopping, SUBSCRIBE_INTERVAL_S)
 
 
 class _Consumer:
@@ -137,32 +179,47 @@ class _Consumer:
 
     async def _handle(self, events: Sequence[Event]) -> None:
         queue = self.subscription.queue
-        links = [telemetry.span_link(event.traceparent) for event in events[1:LINKS_MAX]]
-        with tracer.start_as_current_span(
-            f"consume {queue}",
-            context=telemetry.remote_context(events[0].traceparent),
-            kind=trace.SpanKind.CONSUMER,
-            links=links,
-            record_exception=False,
-        ):
+        with telemetry.consumer_span(queue, [event.traceparent for event in events]):
+            if await self._handle_at_once(events):
+                return
             async with self.database.transaction() as session:
                 ids = [event.id for event in events]
                 recorded = await session.execute(_RECORD_SQL, {"consumer": queue, "ids": ids})
                 unseen = set(recorded.scalars())
                 once = {event.id: event for event in reversed(events) if event.id in unseen}
-                fresh = list(reversed(once.values()))
-                for event_type, run in groupby(fresh, key=lambda event: event.type):
+                # By type, however they are mixed: nobody relies on an order between types.
+                fresh: dict[str, list[Event]] = {}
+                for event in reversed(once.values()):
+                    fresh.setdefault(event.type, []).append(event)
+                for event_type, run in fresh.items():
                     handler = self.subscription.handlers.get(event_type)
                     if handler is not None:
-                        await handler(session, list(run))
+                        await handler(session, run)
+
+    async def _handle_at_once(self, events: Sequence[Event]) -> bool:
+        """Handle events of one type whose handler is one statement. False: there is none for them,
+        or some have been here before."""
+        event_type, *others = {event.type for event in events}
+        handler = self.subscription.one_statement.get(event_type)
+        if others or handler is None:
+            return False
+        ids = uuids(sorted(event.id for event in events))
+        async with self.database.statement() as session:
+            session.info[_LEFT] = InboxRows(_NOTED, _AFTER_NOTED, (self.subscription.queue, ids))
+            try:
+                await handler(session, events)
+            except IntegrityError:
+                return False
+            finally:
+                forgotten = session.info.pop(_LEFT, None)
+        if forgotten is not None:
+            raise AssertionError(f"the handler of {event_type} wrote no inbox rows")
+        return True
 
     async def _fail(self, inlet: Inlet, delivery: Delivery, error: Exception) -> None:
         queue = self.subscription.queue
         delays_s = self.subscription.retry_delays_s
-        if isinstance(error, RetryLater) and delivery.attempts < NOT_YET_ATTEMPTS_MAX:
-            telemetry.CONSUMED.labels(queue, "not_yet").inc()
-            await inlet.retry(delivery, error.delay_s)
-        elif not isinstance(error, RetryLater) and delivery.attempts < len(delays_s):
+        if delivery.attempts < len(delays_s):
             telemetry.CONSUMED.labels(queue, "retried").inc()
             log.warning(
                 "event_failed", queue=queue, event_id=str(delivery.message.id), error=repr(error)

@@ -9,18 +9,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 _PASSING_SQLSTATES = ("08", "53", "57P", "40", "55P03")
 
 
-class RetryLater(Exception):  # noqa: N818 - an instruction, not a fault
-    """A handler's "not yet": deliver this event again after a while."""
-
-    def __init__(self, reason: str, delay_s: float = 1.0) -> None:
-        super().__init__(reason)
-        self.delay_s = delay_s
-
-
 def is_infrastructure(error: BaseException) -> bool:
     """Whether infrastructure was lost, so that the same work may succeed later unchanged."""
     if isinstance(error, PoolTimeoutError | ConnectionError | TimeoutError | InterfaceError):
         return True
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_infrastructure, error.exceptions))
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or is_infrastructure(error.orig or ValueError())
     if isinstance(error, psycopg.Error):

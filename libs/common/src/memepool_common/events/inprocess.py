@@ -39,12 +39,13 @@ _PUBLISH = text(
     "insert into bus_message (queue, message_id, routing_key, headers, body)"
     " values (:queue, :message_id, :routing_key, cast(:headers as jsonb), :body)"
 )
+# Materialized, or a plan that runs the limit several times leases more than it says.
 _RECEIVE = text(
-    "update bus_message m set leased_until = now() + make_interval(secs => :lease_s)"
-    " from (select id from bus_message where queue = :queue and dead_at is null"
+    "with due as materialized (select id from bus_message where queue = :queue and dead_at is null"
     "   and available_at <= now() and (leased_until is null or leased_until < now())"
-    "   order by id limit :size_max for update skip locked) due"
-    " where m.id = due.id"
+    "   order by id limit :size_max for update skip locked)"
+    " update bus_message m set leased_until = now() + make_interval(secs => :lease_s)"
+    " from due where m.id = due.id"
     " returning m.id, m.message_id, m.routing_key, m.headers, m.body, m.attempts"
 )
 _ACK = text("delete from bus_message where id = any(:ids)")

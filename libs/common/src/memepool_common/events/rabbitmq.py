@@ -19,7 +19,7 @@ from uuid import UUID
 import aio_pika
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection
-from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity
+from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity, PublishError
 from aiormq import Channel as WireChannel
 from aiormq.abc import DeliveredMessage, FieldTable
 from pamqp.commands import Basic
@@ -42,6 +42,10 @@ log = structlog.get_logger(__name__)
 
 class BusUnavailableError(ConnectionError):
     """The broker, or the queue asked for, is away; the same work may succeed later."""
+
+
+class NotRoutedError(BusUnavailableError):
+    """The broker has no queue for a message, and sent it back."""
 
 
 class RabbitBus:
@@ -147,10 +151,26 @@ class RabbitBus:
         except BusUnavailableError as error:
             await self._publishing.close()  # which confirms are still to come is unknown
             return [error] * len(publications)
-        return [
-            BusUnavailableError(repr(each)) if isinstance(each, BaseException) else None
-            for each in outcomes
-        ]
+        return [_refusal(each) for each in outcomes]
+
+    async def backlog(self, queue: str) -> int:
+        """How many messages wait in a queue.
+
+        Raises:
+            LookupError: there is no such queue.
+            BusUnavailableError: the broker is away.
+        """
+        try:
+            with _failures_named():
+                async with asyncio.timeout(TIMEOUT_S):
+                    channel = await self._consuming.open_channel()
+                    found = await channel.declare_queue(queue, passive=True)
+                    await channel.close()
+                    return found.declaration_result.message_count or 0
+        except BusUnavailableError as error:
+            if not isinstance(error.__cause__, ChannelNotFoundEntity):
+                raise
+            raise LookupError(f"there is no queue {queue}") from error
 
     def properties(self, message: Message, notes: FieldTable | None = None) -> Basic.Properties:
         """The AMQP properties of a message, after the CloudEvents binding for RabbitMQ.
@@ -312,6 +332,12 @@ async def _quietly(closing: Awaitable[object]) -> None:
     with contextlib.suppress(AMQPError, OSError, RuntimeError):
         async with asyncio.timeout(TIMEOUT_S):
             await closing
+
+
+def _refusal(outcome: object) -> BusUnavailableError | None:
+    if isinstance(outcome, PublishError):
+        return NotRoutedError(repr(outcome))
+    return BusUnavailableError(repr(outcome)) if isinstance(outcome, BaseException) else None
 
 
 @contextlib.contextmanager

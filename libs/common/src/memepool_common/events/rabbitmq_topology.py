@@ -2,8 +2,9 @@
 
     memepool.events ──key──▶ <queue> ──over DELIVERY_LIMIT──▶ memepool.dead ──▶ <queue>.dead
         │ no binding           ▲
-        ▼                      └─ memepool.requeue ◀─TTL─ <service>.retry.<n>s ◀─ memepool.retry
-    memepool.unrouted ──▶ unrouted
+        ▼                      ├─ memepool.requeue ◀─TTL─ <service>.retry.<n>s ◀─ memepool.retry
+    memepool.unrouted          └─ memepool.republish ◀── an operator: one queue hears it all again
+     ──▶ unrouted
 
 A consumer publishes retries and dead letters under the name of its own queue, so topic permissions
 say for these too who may. FieldTable are what RabbitMQ 3.10 and 4.x both understand; limits are
@@ -21,6 +22,7 @@ EVENTS_EXCHANGE = "memepool.events"
 RETRY_EXCHANGE = "memepool.retry"
 REQUEUE_EXCHANGE = "memepool.requeue"
 DEAD_EXCHANGE = "memepool.dead"
+REPUBLISH_EXCHANGE = "memepool.republish"
 UNROUTED_EXCHANGE = "memepool.unrouted"
 
 RETRY_DELAYS_S = (1, 5, 30, 120)
@@ -53,6 +55,7 @@ def plan(topology: Topology) -> Plan:
         RETRY_EXCHANGE: {"type": "topic"},
         REQUEUE_EXCHANGE: {"type": "topic", "internal": True},
         DEAD_EXCHANGE: {"type": "topic"},
+        REPUBLISH_EXCHANGE: {"type": "topic"},
         UNROUTED_EXCHANGE: {"type": "fanout", "internal": True},
     }
     queues = {UNROUTED_QUEUE: _quorum(_UNLIMITED)}
@@ -63,6 +66,7 @@ def plan(topology: Topology) -> Plan:
         queues[queue] = _quorum(DELIVERY_LIMIT, DEAD_EXCHANGE, queue)
         queues[dead_queue(queue)] = _quorum(_UNLIMITED)
         bindings |= {(EVENTS_EXCHANGE, key, queue) for key in routing_keys}
+        bindings |= {(REPUBLISH_EXCHANGE, republish_key(key, queue), queue) for key in routing_keys}
         bindings |= {(REQUEUE_EXCHANGE, f"*.{queue}", queue)}
         bindings |= {(DEAD_EXCHANGE, queue, dead_queue(queue))}
         service = queue.partition(".")[0]
@@ -78,6 +82,14 @@ def plan(topology: Topology) -> Plan:
 def dead_queue(queue: str) -> str:
     """Where the queue's dead letters wait for a human."""
     return f"{queue}.dead"
+
+
+def republish_key(routing_key: str, queue: str) -> str:
+    """The key on the republish exchange that brings an event to one queue, if it is bound to it.
+
+    It begins as the event's own does, so the same topic permission says who may.
+    """
+    return f"{routing_key}.{queue}"
 
 
 def retry_key(queue: str, delay_s: float) -> str:

@@ -1,8 +1,9 @@
 """The relay: takes committed events from the outbox to the bus, at least once, in order.
 
-One is active per service, held by an advisory lock on its own connection; others stand by. Any
-unpublished row is found however late its transaction committed, because the query asks for the
-flag and not for a position. Rows stay in the outbox: it is the service's log.
+One is active per service, held by an advisory lock on its own connection; others stand by. While
+the broker brings a batch to its disk, the next ones are already sent after it. Any unpublished row
+is found however late its transaction committed, because the query asks for the flag and not for a
+position. Rows stay in the outbox: it is the service's log.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from typing import Any
 
 import psycopg
 import structlog
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 from psycopg.rows import namedtuple_row
 
 from memepool_common.db import OUTBOX_CHANNEL, Database
@@ -22,14 +24,17 @@ from memepool_common.events.errors import is_infrastructure
 from memepool_common.telemetry import OUTBOX_FAILED, OUTBOX_OLDEST_SECONDS, OUTBOX_PUBLISHED
 
 BATCH_MAX = 500
+BATCHES_IN_FLIGHT_MAX = 4
 POLL_INTERVAL_S = 1.0
 STANDBY_INTERVAL_S = 2.0
 _ADVISORY_LOCK = 7_221_002  # any constant: advisory locks are per database
 
 _DUE = """
 select seq, event_id, event_type, subject, version, audience, payload, traceparent, occurred_at
-from outbox where published_at is null and available_at <= now() order by seq limit %s
+from outbox where published_at is null and available_at <= now() and seq <> all(%s::bigint[])
+order by seq limit %s
 """
+_OLDEST = "select occurred_at from outbox where published_at is null order by seq limit 1"
 _PUBLISHED = "update outbox set published_at = now() where seq = any(%s)"
 _FAILED = """
 update outbox set attempts = attempts + 1, last_error = failed.error,
@@ -43,28 +48,30 @@ async def run_relay(database: Database, bus: Bus, source: str, stopping: asyncio
     """Relay until `stopping` is set. `source` is the CloudEvents source, `/` and the service."""
     while not stopping.is_set():
         try:
-            async with _leadership(database) as connection:
-                if connection is None:
-                    await _wait(stopping, STANDBY_INTERVAL_S)
-                    continue
-                await _lead(database, bus, source, connection, stopping)
+            with suppress_instrumentation():  # what it does is in nobody's trace
+                async with _leadership(database) as connection:
+                    if connection is None:
+                        await _wait(stopping, STANDBY_INTERVAL_S)
+                        continue
+                    await _lead(database, bus, source, connection, stopping)
         except Exception as error:
             if not is_infrastructure(error):
                 log.exception("relay_failed", source=source)
             await _wait(stopping, POLL_INTERVAL_S)
 
 
-async def relay_once(connection: psycopg.AsyncConnection[Any], bus: Bus, source: str) -> int:
-    """Publish one batch of what is due; returns how many rows were looked at."""
+async def _due(connection: psycopg.AsyncConnection[Any], but_not: Sequence[int]) -> Sequence[Any]:
+    """The next rows to be published."""
     async with connection.cursor(binary=True, row_factory=namedtuple_row) as cursor:
-        await cursor.execute(_DUE, [BATCH_MAX])
-        due: Sequence[Any] = await cursor.fetchall()
-    if due:
-        outcomes = await bus.publish([to_message(row, source) for row in due])
-        await _mark(connection, source, due, outcomes)
-    age = datetime.now(UTC) - due[0].occurred_at if due else None
-    OUTBOX_OLDEST_SECONDS.labels(source).set(max(0.0, age.total_seconds()) if age else 0)
-    return len(due)
+        await cursor.execute(_DUE, [but_not, BATCH_MAX])
+        return await cursor.fetchall()
+
+
+async def _note_age(connection: psycopg.AsyncConnection[Any], source: str) -> None:
+    """Also of what waits for another attempt: with the broker away, that is all there is."""
+    row = await (await connection.execute(_OLDEST)).fetchone()
+    age_s = (datetime.now(UTC) - row[0]).total_seconds() if row else 0.0
+    OUTBOX_OLDEST_SECONDS.labels(source).set(max(0.0, age_s))
 
 
 async def _mark(
@@ -94,12 +101,36 @@ async def _lead(
 ) -> None:
     """Publish while we hold the lock; its connection is the fence: if it fails, we stop."""
     wake = asyncio.Event()
-    async with _listening(database, wake):
-        while not stopping.is_set():
-            wake.clear()
-            count = await relay_once(connection, bus, source)
-            if count < BATCH_MAX:
-                await _wait(stopping, POLL_INTERVAL_S, wake)
+    room = asyncio.Semaphore(BATCHES_IN_FLIGHT_MAX)
+    unanswered: set[int] = set()
+    loop = asyncio.get_running_loop()
+    next_look_s = loop.time()
+
+    async def publish(due: Sequence[Any]) -> None:
+        outcomes = await bus.publish([to_message(row, source) for row in due])
+        await _mark(connection, source, due, outcomes)
+        unanswered.difference_update(row.seq for row in due)
+        room.release()
+
+    async with database.listening(OUTBOX_CHANNEL, wake), asyncio.TaskGroup() as flight:
+        database.relay_wake = wake
+        try:
+            while not stopping.is_set():
+                wake.clear()
+                await room.acquire()
+                if loop.time() >= next_look_s:
+                    await _note_age(connection, source)
+                    next_look_s = loop.time() + POLL_INTERVAL_S
+                due = await _due(connection, list(unanswered))
+                if due:
+                    unanswered.update(row.seq for row in due)
+                    flight.create_task(publish(due))
+                else:
+                    room.release()
+                if len(due) < BATCH_MAX:
+                    await _wait(stopping, POLL_INTERVAL_S, wake)
+        finally:
+            database.relay_wake = None
 
 
 @contextlib.asynccontextmanager
@@ -112,40 +143,11 @@ async def _leadership(
     """
     timeout_ms = int(database.settings.statement_timeout_s * 1000)
     options = f"-c synchronous_commit=off -c statement_timeout={timeout_ms}"
-    async with _connection(database, options) as connection:
+    connection = await database.connect_alone(options)
+    try:
         taken = await connection.execute(f"select pg_try_advisory_lock({_ADVISORY_LOCK})")
         (is_leader,) = await taken.fetchone() or (False,)
         yield connection if is_leader else None
-
-
-@contextlib.asynccontextmanager
-async def _listening(database: Database, wake: asyncio.Event) -> AsyncIterator[None]:
-    """Set `wake` at each NOTIFY, on a connection of its own; polling alone would be enough."""
-    async with _connection(database, "") as listener:
-
-        async def listen() -> None:
-            await listener.execute(f"listen {OUTBOX_CHANNEL}")
-            async for _ in listener.notifies():
-                wake.set()
-
-        task = asyncio.create_task(listen(), name="outbox-listener")
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-
-@contextlib.asynccontextmanager
-async def _connection(
-    database: Database, options: str
-) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-    url = database.settings.url.get_secret_value().replace("postgresql+psycopg://", "postgresql://")
-    connection = await psycopg.AsyncConnection.connect(
-        url, autocommit=True, connect_timeout=5, options=options, application_name="relay"
-    )
-    try:
-        yield connection
     finally:
         await connection.close()
 

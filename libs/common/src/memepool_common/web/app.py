@@ -5,10 +5,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import psycopg
 import structlog
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from fastapi.telemetry import TelemetryConfig
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic.alias_generators import to_camel
 from sqlalchemy.exc import DBAPIError
@@ -17,7 +19,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from memepool_common.events.errors import is_infrastructure
+from memepool_common.server import FindShortcut, Lane
 from memepool_common.settings import HttpSettings
+from memepool_common.web.fast import FastLane, FastPost
 from memepool_common.web.middleware import BodyLimit, RequestContext
 from memepool_common.web.problem import (
     PROBLEM_JSON,
@@ -25,13 +29,17 @@ from memepool_common.web.problem import (
     Problem,
     problem_response,
     problem_schemas,
+    unexpected,
 )
 
 CHECK_TIMEOUT_S = 2.0
+# Ours is `RequestContext`; FastAPI's own would make a second span of every request.
 VALIDATION_ERRORS_MAX = 20
 log = structlog.get_logger("memepool.http")
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+_NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
+"""FastAPI's own, which would make a second server span beside that of `RequestContext`."""
 _HTTP_CODES = {400: "malformed_request", 404: "not_found", 405: "method_not_allowed"}
 
 
@@ -44,7 +52,8 @@ def build_app(
     routers: Sequence[APIRouter],
     errors: Mapping[type[Exception], int],
     body_limits: Mapping[str, int] | None = None,
-) -> FastAPI:
+    fast: FastPost | None = None,
+) -> "Application":
     """A service's application.
 
     Args:
@@ -55,8 +64,9 @@ def build_app(
         routers: its routes.
         errors: the HTTP status of each domain error; the class names its `code`.
         body_limits: paths whose body may be larger (bytes) than `settings.body_bytes_max`.
+        fast: the operation that has a short way.
     """
-    app = _App(
+    app = Application(
         title=f"Memepool {service}",
         description=description,
         version="1",
@@ -66,6 +76,7 @@ def build_app(
         openapi_url="/openapi.json",
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
         responses={
             "default": {
                 "description": "A problem (RFC 9457)",
@@ -80,8 +91,9 @@ def build_app(
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(DBAPIError, _on_database_error)
-    app.add_exception_handler(PoolTimeoutError, _on_database_error)
+    for database_error in (DBAPIError, PoolTimeoutError, psycopg.Error):
+        app.add_exception_handler(database_error, _on_database_error)
+    app.lane = None if fast is None else FastLane(app, service, fast)
     app.add_middleware(
         BodyLimit, bytes_max=settings.body_bytes_max, by_path=dict(body_limits or {})
     )
@@ -90,8 +102,11 @@ def build_app(
     return app
 
 
-class _App(FastAPI):
-    """Its document tells what a problem looks like."""
+class Application(FastAPI):
+    """Its document tells what a problem looks like; the server asks its shortcuts first."""
+
+    shortcut: FindShortcut | None = None
+    lane: Lane | None = None
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
@@ -116,13 +131,18 @@ class Probes:
         """The checks that fail now, and why."""
         if self.draining:
             return {"draining": "the process is shutting down"}
+        if not self._checks:
+            return {"starting": "the process has not opened what it needs"}
         found: dict[str, str] = {}
-        for name, check in self._checks.items():
+        checks = dict(self._checks)
+        for name, check in checks.items():
             try:
                 async with asyncio.timeout(CHECK_TIMEOUT_S):
                     await check()
             except Exception as error:  # noqa: BLE001 - a failing check is an answer
                 found[name] = type(error).__name__
+        if checks.keys() != self._checks.keys():  # more were added while these were made
+            found["starting"] = "the process has not opened all that it needs"
         if not found:
             self.started = True
         return found
@@ -130,7 +150,7 @@ class Probes:
 
 def internal_app(probes: Probes, routers: Sequence[APIRouter] = ()) -> FastAPI:
     """The second port: probes and metrics, and what a service tells only its own kind."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, telemetry=_NO_TELEMETRY)
 
     @app.get("/livez")
     async def livez() -> dict[str, str]:
@@ -174,15 +194,13 @@ class _LastResort:
 
         try:
             await self.app(scope, receive, watched_send)
-        except Exception:
+        except Exception as error:
             if scope["type"] != "http":
                 raise
-            log.exception("unexpected_error", path=scope["path"])
+            answer = unexpected(error, scope["path"])
             if started:
                 raise
-            detail = "Something went wrong on our side; nothing was changed."
-            problem = Problem(500, "internal_error", detail)
-            await problem_response(problem, scope["path"])(scope, receive, send)
+            await answer(scope, receive, send)
 
 
 def _operation_id(route: APIRoute) -> str:
@@ -218,6 +236,9 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     if any(item["type"] == "json_invalid" for item in found):
         problem = Problem(400, "malformed_json", "The body is not valid JSON.")
         return problem_response(problem, request.url.path)
+    if any(isinstance(item["input"], bytes) and item["loc"] == ("body",) for item in found):
+        detail = "Send the body as JSON, with Content-Type: application/json."
+        return problem_response(Problem(415, "unsupported_media_type", detail), request.url.path)
     errors = [FieldError(_pointer(item["loc"]), item["type"], item["msg"]) for item in found]
     detail = "; ".join(f"{item.pointer}: {item.detail}" for item in errors[:3])
     return problem_response(Problem(422, "invalid_request", detail, errors), request.url.path)

@@ -4,14 +4,13 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPBearer
 
 from memepool_common.db import Session
 from memepool_common.tokens import Principal, TokenVerifier
 from memepool_common.web.problem import Problem
 
 _bearer = HTTPBearer(auto_error=False, description="The access token of POST /auth/session")
-_READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 async def _session(request: Request) -> AsyncIterator[Session]:
@@ -32,19 +31,10 @@ ReadSessionDep = Annotated[Session, Depends(_read_session, scope="function")]
 
 async def _optional_caller(
     request: Request,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    _documented: Annotated[object, Depends(_bearer)],
 ) -> Principal | None:
-    if credentials is None:
-        if "authorization" in request.headers:
-            detail = "The Authorization header must be 'Bearer <access token>'."
-            raise Problem(401, "token_invalid", detail, headers={"WWW-Authenticate": "Bearer"})
-        return None
     tokens: TokenVerifier = request.app.state.tokens
-    principal = tokens.verify(credentials.credentials)
-    if request.method not in _READS and not tokens.state.fresh:
-        detail = "Whether your session is still valid cannot be told right now. Try again."
-        raise Problem(503, "auth_unavailable", detail, headers={"Retry-After": "1"})
-    return principal
+    return tokens.admit(request.method, request.headers.getlist("authorization"))
 
 
 OptionalCaller = Annotated[Principal | None, Depends(_optional_caller)]

@@ -2,21 +2,25 @@
 
 import asyncio
 import contextlib
+import functools
+import logging
 import re
 import time
 from collections.abc import Mapping
 
 import structlog
-from opentelemetry import trace
-from starlette.datastructures import Headers, MutableHeaders
+from opentelemetry import context, trace
+from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from memepool_common import telemetry
-from memepool_common.ids import uuid7
+from memepool_common.ids import uuid7_text
 from memepool_common.web.problem import Problem, problem_response
 
 DISCARD_BYTES_MAX = 8 * 1024 * 1024
 DISCARD_TIMEOUT_S = 2.0
+STATUS_CLIENT_GONE = 499
+"""In logs and metrics, where nobody was left to be answered: no fault of ours."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 log = structlog.get_logger("memepool.http")
 tracer = trace.get_tracer("memepool.http")
@@ -34,42 +38,65 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid7())
-        scope.setdefault("state", {})["request_id"] = request_id
-        started_s = time.perf_counter()
-        status = 500
+        watched = WatchedRequest(self.service, dict(scope["headers"]))
+        scope.setdefault("state", {})["request_id"] = watched.id
+        status: int | None = None
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                message["headers"] = [*message["headers"], (b"x-request-id", watched.id.encode())]
             await send(message)
 
-        context = telemetry.remote_context(headers.get("traceparent"))
-        structlog.contextvars.bind_contextvars(request_id=request_id, service=self.service)
-        with tracer.start_as_current_span(
-            f"{scope['method']} {self.service}", context=context, kind=trace.SpanKind.SERVER
-        ) as span:
-            try:
-                await self.app(scope, receive, send_with_id)
-            finally:
-                self._finish(scope, span, status, time.perf_counter() - started_s)
-                structlog.contextvars.unbind_contextvars("request_id", "service")
+        in_logs = telemetry.IN_LOGS.set(watched.in_logs)
+        token = context.attach(telemetry.context_of(watched.span))
+        try:
+            await self.app(scope, receive, send_with_id)
+            status = status or STATUS_CLIENT_GONE
+        finally:
+            # Only route templates become labels: paths are unbounded.
+            route = getattr(scope.get("route"), "path", "unmatched")
+            method = scope["method"] if route != "unmatched" else "any"
+            watched.finish(method, route, scope["path"], status or 500)
+            context.detach(token)
+            telemetry.IN_LOGS.reset(in_logs)
 
-    def _finish(self, scope: Scope, span: trace.Span, status: int, seconds: float) -> None:
-        # Only route templates become labels: paths are unbounded.
-        route = getattr(scope.get("route"), "path", "unmatched")
-        method = scope["method"] if route != "unmatched" else "any"
-        span.update_name(f"{method} {route}")
-        span.set_attribute("http.response.status_code", status)
-        telemetry.HTTP_REQUESTS.labels(self.service, method, route, str(status)).inc()
-        telemetry.HTTP_SECONDS.labels(self.service, method, route).observe(seconds)
-        log.info(
-            "request", method=method, path=scope["path"], status=status, ms=round(seconds * 1e3, 2)
-        )
+
+class WatchedRequest:
+    """What is kept of a request while it is served: its id, its span, when it came."""
+
+    def __init__(self, service: str, headers: Mapping[bytes, bytes]) -> None:
+        self._started_s = time.perf_counter()
+        self._service = service
+        given = headers.get(b"x-request-id", b"").decode("latin-1")
+        self.id = given if _REQUEST_ID.fullmatch(given) else uuid7_text()
+        self.in_logs = {"request_id": self.id, "service": service}
+        parent = telemetry.remote_context(headers.get(b"traceparent", b"").decode("latin-1"))
+        self.span = tracer.start_span(service, parent, trace.SpanKind.SERVER)
+
+    def finish(
+        self, method: str, route: str, path: str, status: int, *, log_level: int = logging.INFO
+    ) -> None:
+        """It has been answered. To be called in its context, for the log."""
+        seconds = time.perf_counter() - self._started_s
+        if self.span.is_recording():
+            self.span.update_name(f"{method} {route}")
+            self.span.set_attribute("http.response.status_code", status)
+        count, duration = _metrics(self._service, method, route, status)
+        count.inc()
+        duration.observe(seconds)
+        ms = round(seconds * 1e3, 2)
+        log.log(log_level, "request", method=method, path=path, status=status, ms=ms)
+        self.span.end()
+
+
+@functools.cache  # as few as there are routes and statuses
+def _metrics(service: str, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return (
+        telemetry.HTTP_REQUESTS.labels(service, method, route, str(status)),
+        telemetry.HTTP_SECONDS.labels(service, method, route),
+    )
 
 
 class _BodyTooLargeError(Exception):
@@ -90,7 +117,7 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         bytes_max = self.by_path.get(scope["path"], self.bytes_max)
-        declared = Headers(scope=scope).get("content-length", "0")
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
         exceeded = declared.isdigit() and int(declared) > bytes_max
         answered = False
         received_bytes = 0

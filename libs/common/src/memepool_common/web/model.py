@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import functools
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -75,6 +76,7 @@ QueryText = Annotated[str, AfterValidator(storable)]
 """Free text in a query or path."""
 
 
+@functools.lru_cache(maxsize=64)  # what is told in batches was at the same instant
 def rfc3339(instant: datetime) -> str:
     """An instant as RFC 3339 in UTC, to the microsecond, ending in Z."""
     return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

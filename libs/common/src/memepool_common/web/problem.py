@@ -6,10 +6,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import orjson
+import structlog
 from opentelemetry import trace
 from starlette.responses import Response
 
 PROBLEM_JSON = "application/problem+json"
+log = structlog.get_logger("memepool.http")
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,13 @@ def problem_response(problem: Problem, instance: str) -> Response:
         headers=dict(problem.headers),
         media_type=PROBLEM_JSON,
     )
+
+
+def unexpected(error: Exception, instance: str) -> Response:
+    """What is answered to an exception that nobody foresaw, after an entry in the log."""
+    log.error("unexpected_error", path=instance, exc_info=error)
+    detail = "Something went wrong on our side; nothing was changed."
+    return problem_response(Problem(500, "internal_error", detail), instance)
 
 
 def problem_schemas() -> dict[str, Any]:
