@@ -3,10 +3,11 @@
 import socket
 from pathlib import Path
 
+import aio_pika
 import pytest
 
 from memepool_sandbox import rabbitmq_server
-from memepool_sandbox.rabbitmq_server import RabbitmqError, RabbitmqServer
+from memepool_sandbox.rabbitmq_server import PrivateRabbitmq, RabbitmqError, RabbitmqServer
 from memepool_sandbox.testing import install
 from memepool_sandbox.testing.redis import PrivateRedis
 
@@ -84,3 +85,25 @@ def test_a_failed_installation_says_why(path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(install.MissingServerError, match="apt-get update: no network"):
         install.require_program("a-server", "a-package", "MEMEPOOL_TEST_A")
     assert not (path / "policy-rc.d").exists()
+
+
+@pytest.mark.soak  # three boots
+async def test_a_private_broker_keeps_what_it_holds_for_the_next_in_its_folder(
+    tmp_path: Path,
+) -> None:
+    first, second, third = (PrivateRabbitmq(tmp_path) for _ in range(3))
+    first.start()
+    async with await aio_pika.connect(str(first.url)) as connection:
+        channel = await connection.channel()
+        await channel.declare_queue("kept", durable=True, arguments={"x-queue-type": "quorum"})
+        message = aio_pika.Message(b"kept", delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+        await channel.default_exchange.publish(message, "kept")
+    first.stop()
+    second.start()
+    third.start()  # nobody stopped the second: as if who could was killed
+    async with await aio_pika.connect(str(third.url)) as connection:
+        queue = await (await connection.channel()).declare_queue("kept", passive=True)
+        async with queue.iterator(timeout=60) as messages:
+            assert (await anext(messages)).body == b"kept"
+    third.stop()
+    second.stop()

@@ -46,16 +46,16 @@ def check_pot(results: dict[str, Any], counted_sats: int) -> Iterable[Check]:
 async def check_ledger(database: Database) -> Iterable[Check]:
     """The entries of payments' ledger, read from its database."""
     sums = text("select count(*), coalesce(sum(amount), 0) from entry")
-    unbalanced = text(
-        "select count(*) from"
-        " (select from entry group by journal_id having sum(amount) <> 0) as journal"
+    unequal = text(
+        "select count(*) from balance b where b.posted <>"
+        " (select coalesce(sum(e.amount), 0) from entry e where e.account_id = b.account_id)"
     )
     async with database.read() as session:
         entries, total = (await session.execute(sums)).one()
-        journals = (await session.execute(unbalanced)).scalar_one()
+        balances = (await session.execute(unequal)).scalar_one()
     return [
         Check("all ledger entries sum to zero", total == 0, f"{entries} entries, sum {total}"),
-        Check("each journal sums to zero", journals == 0, f"{journals} do not"),
+        Check("each balance is the sum of its entries", balances == 0, f"{balances} are not"),
     ]
 
 

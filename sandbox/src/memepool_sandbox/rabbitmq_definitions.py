@@ -64,7 +64,7 @@ def definitions(vhost: str, topology: Topology, passwords: Mapping[str, str]) ->
 
 def permissions(vhost: str, service: str) -> Document:
     """A service may touch its own queues, and the exchanges that all share."""
-    own = rf"{service}\..*|memepool\.(events|retry|requeue|dead|unrouted)"
+    own = rf"{service}\..*|memepool\.(events|retry|requeue|dead|republish|unrouted)"
     make = f"^({own}|{UNROUTED_QUEUE})$"  # everybody declares where the unrouted goes; nobody reads
     return {
         "user": service,
@@ -79,6 +79,7 @@ def topic_permissions(vhost: str, service: str) -> list[Document]:
     """A service may say only its own events, and put aside only what its own queues hold."""
     own = {
         rabbitmq_topology.EVENTS_EXCHANGE: rf"^{service}\.",
+        rabbitmq_topology.REPUBLISH_EXCHANGE: rf"^{service}\.",
         rabbitmq_topology.RETRY_EXCHANGE: rf"^[0-9]+s\.{service}\.",
         rabbitmq_topology.DEAD_EXCHANGE: rf"^{service}\.",
         rabbitmq_topology.REQUEUE_EXCHANGE: "^$",

@@ -5,9 +5,9 @@ It is administered by importing definitions documents, through `rabbitmqctl` or 
 management plugin.
 """
 
+import hashlib
 import json
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -24,10 +24,13 @@ import httpx
 import psutil
 from yarl import URL
 
+from memepool_sandbox.ports import free_ports
+
 BOOT_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 30
 COMMAND_TIMEOUT_S = 60
 MANAGEMENT_PORT = 15672
+ERLANG = "beam.smp"
 # Debian's program of this name on the PATH changes user and writes to the system's folders.
 _DEBIAN_PROGRAMS = Path("/usr/lib/rabbitmq/bin")
 _CONFIGURATION = "log.console = false\nlog.file.level = warning\ndisk_free_limit.absolute = 50MB\n"
@@ -88,7 +91,10 @@ class RabbitmqServer:
 
 
 class PrivateRabbitmq(RabbitmqServer):
-    """An instance of the installed binaries, that can be killed and started again."""
+    """An instance of the installed binaries, that can be killed and started again.
+
+    What it holds belongs to the folder: the next instance there, of any process, has it.
+    """
 
     def __init__(self, folder: Path) -> None:
         program = rabbitmq_program()
@@ -97,12 +103,15 @@ class PrivateRabbitmq(RabbitmqServer):
         self._program = program
         self._folder = folder.resolve()
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.port, distribution_port = _free_ports(2)
+        self.port, distribution_port = free_ports(2)
+        # Data belong to the node of that name, which is one of many on this machine.
+        folder_id = hashlib.sha256(str(self._folder).encode()).hexdigest()[:12]
+        self._node = f"memepool-{folder_id}@localhost"
         (self._folder / "enabled_plugins").write_text("[].\n")
         (self._folder / "rabbitmq.conf").write_text(_CONFIGURATION)
         self._environment = os.environ | {
             "HOME": str(self._folder),
-            "RABBITMQ_NODENAME": f"memepool-{secrets.token_hex(4)}@localhost",
+            "RABBITMQ_NODENAME": self._node,
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(distribution_port),
@@ -125,6 +134,7 @@ class PrivateRabbitmq(RabbitmqServer):
         Raises:
             RabbitmqError: it ended, or did not listen in time; with the end of what it said.
         """
+        self._end_leftover()
         output = self._folder / "output"
         with output.open("ab") as said:
             self._process = subprocess.Popen(  # noqa: S603 - the installed broker
@@ -151,6 +161,16 @@ class PrivateRabbitmq(RabbitmqServer):
     def kill(self) -> None:
         """End it as a power failure would."""
         self._signal(signal.SIGKILL)
+
+    def _end_leftover(self) -> None:
+        """Kill the node that a killed process of ours left behind: there can be one of a name."""
+        for process in psutil.process_iter(["name"]):
+            with suppress(psutil.Error):
+                if process.info["name"] != ERLANG:  # what it started may serve other nodes, too
+                    continue
+                if process.environ().get("RABBITMQ_NODENAME") == self._node:
+                    process.kill()
+                    process.wait(STOP_TIMEOUT_S)
 
     def _signal(self, number: signal.Signals) -> None:
         """The program is a script that starts the broker in a process group of its own."""
@@ -221,11 +241,3 @@ def _by_http(client: httpx.Client, command: str, *arguments: Any) -> None:
 def _checked(answer: httpx.Response) -> None:
     if answer.is_error:
         raise RabbitmqError(f"{answer.request.url}: {answer.status_code} {answer.text}")
-
-
-def _free_ports(count: int) -> list[int]:
-    with_all_open = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in with_all_open]
-    for each in with_all_open:
-        each.close()
-    return ports

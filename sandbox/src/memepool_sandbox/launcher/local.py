@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 from yarl import URL
 
 from memepool_common import telemetry
@@ -37,6 +38,7 @@ from memepool_sandbox.testing.redis import PrivateRedis
 
 EXIT_WRONG = 1
 EXIT_UNUSABLE = 2
+SUPERVISE = "serve-local"
 PID_FILE = "local.pid"
 READY_FILE = "local.ready"
 LOG_FILE = "local.log"
@@ -55,7 +57,7 @@ def up(options: Options) -> int:
         return EXIT_UNUSABLE
     (options.data / READY_FILE).unlink(missing_ok=True)
     with (options.data / LOG_FILE).open("wb") as log:
-        command = [*("-m", "memepool_sandbox", "serve-local"), *_arguments(options)]
+        command = [*("-m", "memepool_sandbox", SUPERVISE), *_arguments(options)]
         supervisor = subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, *command],
             stdin=subprocess.DEVNULL,
@@ -179,13 +181,12 @@ def _redis(folder: Path) -> Iterator[str]:
 
 
 def _running(data: Path) -> int | None:
-    """The supervisor's process id, if it lives."""
+    """The supervisor's process id, if it lives; another process may have its number by now."""
     try:
         pid = int((data / PID_FILE).read_text())
-        os.kill(pid, 0)
-    except (FileNotFoundError, ValueError, ProcessLookupError):
+        return pid if SUPERVISE in psutil.Process(pid).cmdline() else None
+    except (FileNotFoundError, ValueError, psutil.Error):
         return None
-    return pid
 
 
 def _arguments(options: Options) -> list[str]:

@@ -1,14 +1,14 @@
 """What `make run` and `make demo` can be told."""
 
 import argparse
-import contextlib
 import errno
 import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-HOST = "127.0.0.1"
+from memepool_sandbox.ports import HOST, free_ports
+
 CHAIN_PORT_OFFSET = 90
 AITUBO_PORT_OFFSET = 91
 PORT_MAX = 65_535
@@ -56,27 +56,12 @@ class Options:
                     raise PortTakenError(msg) from error
 
 
-def free_ports(count: int) -> list[int]:
-    """Loopback ports that are free now, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind((HOST, 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
 def free_port_block() -> int:
-    """A port that is free together with its simulators' ports."""
+    """A port that is free together with its simulators' ports, which nobody else is given."""
     while True:
-        (port,) = free_ports(1)
-        if port + AITUBO_PORT_OFFSET > PORT_MAX:
-            continue
-        with contextlib.suppress(PortTakenError):
-            Options(port=port).require_free_ports()
-            return port
+        ports = free_ports(AITUBO_PORT_OFFSET + 1)
+        if ports[-1] - ports[0] == AITUBO_PORT_OFFSET:
+            return ports[0]
 
 
 def parser() -> argparse.ArgumentParser:

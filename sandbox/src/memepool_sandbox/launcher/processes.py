@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from memepool_common.settings import BusSettings, DatabaseSettings
 from memepool_gateway.settings import RedisSettings
 from memepool_sandbox.launcher.environment import environment_of
-from memepool_sandbox.launcher.options import HOST, Options, free_ports
+from memepool_sandbox.launcher.options import Options
 from memepool_sandbox.launcher.secrets import Secrets, load_or_make
 from memepool_sandbox.launcher.services import (
     DATABASES,
@@ -30,6 +30,7 @@ from memepool_sandbox.launcher.services import (
     choose_ports,
 )
 from memepool_sandbox.launcher.system import STORE
+from memepool_sandbox.ports import HOST, free_ports
 
 READY_TIMEOUT_S = 90.0
 READY_POLL_S = 0.1

@@ -17,7 +17,7 @@ from memepool_common.settings import DatabaseSettings, TelemetrySettings
 from memepool_sandbox.chain.journal import JournalError
 from memepool_sandbox.demo import demo as play_demo
 from memepool_sandbox.launcher import narrator
-from memepool_sandbox.launcher.options import HOST, Options, PortTakenError, free_port_block
+from memepool_sandbox.launcher.options import Options, PortTakenError, free_port_block
 from memepool_sandbox.launcher.system import (
     System,
     make_data_folder,
@@ -25,6 +25,7 @@ from memepool_sandbox.launcher.system import (
     running_system,
 )
 from memepool_sandbox.players.crowd import play
+from memepool_sandbox.ports import HOST
 from memepool_sandbox.postgres import PostgresError, start_postgres
 from memepool_sandbox.world import mine
 

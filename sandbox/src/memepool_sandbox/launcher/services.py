@@ -34,8 +34,8 @@ from memepool_common.settings import (
 )
 from memepool_common.web.app import Probes
 from memepool_gateway.stream import MemoryStream
-from memepool_sandbox.launcher.options import HOST, free_ports
 from memepool_sandbox.launcher.secrets import Secrets
+from memepool_sandbox.ports import HOST, free_ports
 
 DATABASES = ("auth", "content", "rounds", "payments")
 SERVICES = (*DATABASES, "gateway")
@@ -130,8 +130,8 @@ def _auth(around: Surroundings) -> Part:
         sign_in=auth_settings.SignInSettings(
             domain=f"{HOST}:{around.ports['gateway'].port}",
             network=NETWORK,
-            challenges_per_network_max=100_000,  # all players sign in from one address
-            network_failures_free=100_000,
+            challenges_per_address_max=100_000,  # all players sign in from one address
+            address_failures_free=100_000,
             browser_origins=(f"http://{HOST}:{around.ports['gateway'].port}",),
         ),
         keys=auth_settings.KeySettings(encryption_key=SecretStr(sealing_key.decode())),
@@ -143,7 +143,7 @@ def _content(around: Surroundings) -> Part:
     settings = content_settings.Settings(
         **around.common("content"),
         store=content_settings.StoreSettings(folder=around.store),
-        processor=content_settings.ProcessorSettings(processes=1),
+        processor=content_settings.ProcessorSettings(processes=2),
         aitubo=content_settings.AituboSettings(
             base_url=around.aitubo_url,
             api_key=SecretStr(around.secrets.aitubo_key),

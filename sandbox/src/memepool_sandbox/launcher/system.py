@@ -24,7 +24,7 @@ from memepool_sandbox.chain.node import Node
 from memepool_sandbox.chain_app import ChainSettings, create_chain_app
 from memepool_sandbox.faults import Faults
 from memepool_sandbox.launcher import narrator
-from memepool_sandbox.launcher.options import HOST, Options
+from memepool_sandbox.launcher.options import Options
 from memepool_sandbox.launcher.secrets import Secrets, load_or_make
 from memepool_sandbox.launcher.services import (
     DATABASES,
@@ -33,6 +33,7 @@ from memepool_sandbox.launcher.services import (
     build_parts,
     choose_ports,
 )
+from memepool_sandbox.ports import HOST
 from memepool_sandbox.postgres import PostgresServer, provision
 
 BUS = "bus"

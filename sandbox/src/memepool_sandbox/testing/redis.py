@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from yarl import URL
 
+from memepool_sandbox.ports import free_ports
 from memepool_sandbox.testing.install import MissingServerError, require_program
 
 VARIABLE = "MEMEPOOL_TEST_REDIS"
@@ -32,8 +33,7 @@ class PrivateRedis:
     def __init__(self, folder: Path) -> None:
         self._program = require_program("redis-server", "redis-server", VARIABLE)
         self._folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        (self.port,) = free_ports(1)
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
 
