@@ -10,8 +10,12 @@ from sqlalchemy import text
 
 from memepool_common.db import Database, Session
 from memepool_common.ids import uuid7
-from memepool_payments.domain.journal import Leg, NewJournal, request_hash
+from memepool_payments.domain.journal import Movement, NewJournal, NewTransfer, request_hash
+from memepool_payments.events import EVENTS
 from memepool_payments.store import invariants, ledger
+from memepool_payments.store.transfers import Rules
+
+NO_LIMITS = Rules(fee=0, sent_max=21 * 10**14, sends_max=2**31 - 1)
 
 
 @dataclass
@@ -40,7 +44,7 @@ class Books:
                         f"fund:{user}",
                         request_hash(amount),
                         "deposit",
-                        (Leg(assets, -amount), Leg(accounts[user], amount)),
+                        [Movement(assets, accounts[user], amount)],
                         recipient_id=user,
                     )
                     for user, amount in given
@@ -77,9 +81,13 @@ class Books:
             return [tuple(row) for row in await session.execute(text(query), values)]
 
     async def announced(self, event_type: str) -> list[dict[str, Any]]:
-        """The data of all events of a type, in the order of the outbox."""
+        """The data of all events of a type, in the order of the outbox; exactly what their model
+        would write."""
         query = "select payload from outbox where event_type = :type order by seq"
-        return [json.loads(payload) for (payload,) in await self.rows(query, type=event_type)]
+        told = [json.loads(payload) for (payload,) in await self.rows(query, type=event_type)]
+        for data in told:
+            assert EVENTS[event_type].model_validate(data).model_dump(mode="json") == data
+        return told
 
     async def check(self) -> None:
         """Every invariant holds."""
@@ -97,7 +105,25 @@ async def transfer_journal(
         key,
         request_hash(recipient, amount),
         "transfer",
-        (Leg(accounts[sender], -amount), Leg(accounts[recipient], amount)),
+        [Movement(accounts[sender], accounts[recipient], amount)],
         sender_id=sender,
         recipient_id=recipient,
+    )
+
+
+async def new_transfer(
+    books: Books, sender: UUID, recipient: UUID, amount: int, key: str
+) -> NewTransfer:
+    """A transfer as the Poster takes it."""
+    async with books.database.read() as session:
+        accounts = await ledger.accounts_of(session, [sender, recipient])
+    return NewTransfer(
+        sender,
+        recipient,
+        accounts[sender],
+        accounts[recipient],
+        amount,
+        None,
+        key,
+        request_hash(recipient, amount),
     )

@@ -76,7 +76,7 @@ def settings_of(
 ) -> Settings:
     return Settings(
         database=database,
-        authn=AuthnSettings(internal_url=auth_url, poll_interval_s=0.05),
+        authn=AuthnSettings(internal_url=auth_url, poll_interval_s=0.05, stale_after_s=60),
         chain=CHAIN,
         money=money,
         arc_callback_token=SecretStr("the token that arc has"),

@@ -12,14 +12,16 @@ import sys
 from pathlib import Path
 from uuid import UUID
 
+import psycopg
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from memepool_common.db import Database
 from memepool_common.settings import DatabaseSettings
-from memepool_payments.domain.journal import NewJournal, movement, request_hash
-from memepool_payments.use_cases.posting import Order, Poster
+from memepool_payments.domain.journal import NewTransfer, request_hash
+from memepool_payments.use_cases.posting import Poster
+from services.payments.tests.books import NO_LIMITS
 
 CALLERS = 12
 RETRY_S = 0.1
@@ -29,7 +31,7 @@ async def main(seed: int, url: str, stop_file: Path) -> None:
     database = Database.connect(
         DatabaseSettings(url=SecretStr(url), app_role="payments_app", pool_size=3)
     )
-    poster = Poster(database)
+    poster = Poster(database, NO_LIMITS)
     chance = random.Random(seed)
     people = await _people(database)
 
@@ -39,18 +41,11 @@ async def main(seed: int, url: str, stop_file: Path) -> None:
     async def post(key: str) -> None:
         (sender, source), (recipient, target) = chance.sample(people, 2)
         amount = chance.randint(1, 40)
-        journal = NewJournal(
-            scope=f"user:{sender}",
-            key=key,
-            request_hash=request_hash(recipient, amount),
-            kind="transfer",
-            legs=tuple(movement(1, source, target, amount)),
-            sender_id=sender,
-            recipient_id=recipient,
-        )
+        fingerprint = request_hash(recipient, amount)
+        wanted = NewTransfer(sender, recipient, source, target, amount, None, key, fingerprint)
         while True:
-            with contextlib.suppress(DBAPIError, OSError):
-                posting = await poster.post(Order(journal, lambda _: (), lambda _: ()))
+            with contextlib.suppress(psycopg.Error, OSError):
+                posting = await poster.post(wanted)
                 answer = f"{sender} {key} {posting.outcome} {posting.journal_id}\n"
                 os.write(1, answer.encode())  # whole: several processes append to one file
                 return

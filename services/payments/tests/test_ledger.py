@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
+from psycopg.errors import CheckViolation
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from memepool_payments.domain.journal import Leg, NewJournal, Posting, request_hash
+from memepool_payments.domain.journal import Movement, NewJournal, Posting, request_hash
+from memepool_payments.events import TRANSFER_POSTED
 from memepool_payments.store import ledger
-from memepool_payments.use_cases.posting import Order, Poster
-from services.payments.tests.books import Books, transfer_journal
+from memepool_payments.use_cases.posting import Poster
+from services.payments.tests.books import NO_LIMITS, Books, new_transfer, transfer_journal
 
 Wanted = tuple[UUID, UUID, int, str]
 
@@ -79,47 +81,42 @@ async def test_what_a_batch_cannot_prove_is_decided_exactly_and_in_order(books: 
     assert outcomes == ["posted", no, "posted", "posted", no, no]
 
 
-async def test_one_bad_leg_refuses_the_whole_journal(books: Books) -> None:
+async def test_one_bad_movement_refuses_the_whole_journal(books: Books) -> None:
     alice, bob, carol = await books.funded([10, 10, 0])
     async with books.database.transaction() as session:
         accounts = await ledger.accounts_of(session, [alice, bob, carol])
-        legs = (
-            Leg(accounts[alice], -10),
-            Leg(accounts[bob], -11, 2),
-            Leg(accounts[carol], 21, 2),
-        )
-        journal = NewJournal("test", "both", request_hash(), "transfer", legs)
+        movements = [
+            Movement(accounts[alice], accounts[carol], 10),
+            Movement(accounts[bob], accounts[carol], 11),
+        ]
+        journal = NewJournal("test", "both", request_hash(), "transfer", movements)
         (posting,) = await ledger.post(session, [journal])
     assert posting.outcome == "insufficient_funds"
     assert await books.available(alice) == 10
 
 
-def test_a_journal_that_does_not_sum_to_zero_cannot_be_written_down() -> None:
-    with pytest.raises(ValueError, match="sum to zero"):
-        NewJournal("test", "x", b"", "transfer", (Leg(1, -5), Leg(2, 4)))
-
-
-UNBALANCED = """
+IMPOSSIBLE = """
 select * from post_journals(
   j_scope := array['x'], j_key := array['x'], j_hash := array['x'::bytea],
-  j_kind := array['transfer'], j_round := array[null], j_sender := array[null]::uuid[],
-  j_recipient := array[null]::uuid[], j_memo := array[null], j_txid := array[null],
-  l_item := array[1, 1], l_line := array[1, 1], l_account := cast(:accounts as bigint[]),
-  l_amount := cast(:amounts as bigint[]), l_note := array[null, null])
+  j_kind := array['transfer'], j_round := null, j_sender := null, j_recipient := null,
+  j_memo := null, j_txid := null, j_lines := array[1], m_source := array[:source]::bigint[],
+  m_target := array[:target]::bigint[], m_amount := array[:amount]::bigint[], m_note := null)
 """
 
 
-@pytest.mark.parametrize("amounts", [[-5, 4], [0, 0], [5, -4]])
-async def test_the_database_refuses_what_does_not_balance(books: Books, amounts: list[int]) -> None:
-    alice, bob = await books.funded([100, 100])
+@pytest.mark.parametrize(("source", "target", "amount"), [(0, 1, -5), (0, 1, 0), (0, 0, 5)])
+async def test_the_database_refuses_a_movement_that_is_none(
+    books: Books, source: int, target: int, amount: int
+) -> None:
+    users = await books.funded([100, 100])
     async with books.database.transaction() as session:
-        accounts = await ledger.accounts_of(session, [alice, bob])
+        accounts = await ledger.accounts_of(session, users)
+    ends = {"source": accounts[users[source]], "target": accounts[users[target]]}
     with pytest.raises(DBAPIError) as refused:
         async with books.database.transaction() as session:
-            values = {"accounts": [accounts[alice], accounts[bob]], "amounts": amounts}
-            await session.execute(text(UNBALANCED), values)
+            await session.execute(text(IMPOSSIBLE), ends | {"amount": amount})
     assert getattr(refused.value.orig, "sqlstate", None) == "23514"
-    assert await books.available(alice) == 100
+    assert await books.available(users[0]) == 100
 
 
 def replay(opening: dict[UUID, int], wanted: Sequence[Wanted]) -> list[str]:
@@ -163,19 +160,15 @@ async def test_many_posters_neither_deadlock_nor_overdraw_nor_post_a_key_twice(
     books: Books,
 ) -> None:
     users = await books.funded([100] * 12)
-    posters = [Poster(books.database) for _ in range(4)]  # as four processes would
+    posters = [Poster(books.database, NO_LIMITS) for _ in range(4)]  # as four processes would
     rng = random.Random(7)
 
     async def shop(number: int) -> None:
         for step in range(12):
             sender, recipient = rng.sample(users, 2)
             key = f"{number % 10}-{step}"  # others use the same keys with other requests
-            async with books.database.read() as session:
-                journal = await transfer_journal(
-                    session, sender, recipient, rng.randint(1, 60), key
-                )
-            order = Order(journal, lambda _: (), lambda _: ())
-            posting = await rng.choice(posters).post(order)
+            wanted = await new_transfer(books, sender, recipient, rng.randint(1, 60), key)
+            posting = await rng.choice(posters).post(wanted)
             assert posting.outcome in {"posted", "insufficient_funds", "key_reused"}
 
     async with asyncio.TaskGroup() as group:
@@ -189,34 +182,43 @@ async def test_many_posters_neither_deadlock_nor_overdraw_nor_post_a_key_twice(
 
 async def test_a_caller_that_goes_away_cancels_nothing(books: Books) -> None:
     alice, bob = await books.funded([100, 0])
-    poster = Poster(books.database)
-    async with books.database.read() as session:
-        journal = await transfer_journal(session, alice, bob, 40, "gone")
-    order = Order(journal, lambda _: (), lambda _: ())
-    caller = asyncio.create_task(poster.post(order))
+    poster = Poster(books.database, NO_LIMITS)
+    wanted = await new_transfer(books, alice, bob, 40, "gone")
+    caller = asyncio.create_task(poster.post(wanted))
     await asyncio.sleep(0)
     caller.cancel()
     await asyncio.gather(caller, return_exceptions=True)
     await poster.drain()
     assert await books.available(bob) == 40
-    assert (await poster.post(order)).replayed
+    assert (await poster.post(wanted)).replayed
 
 
 async def test_a_poisoned_item_does_not_sink_its_batch(books: Books) -> None:
     alice, bob = await books.funded([100, 0])
-    poster = Poster(books.database)
-    async with books.database.read() as session:
-        good = [await transfer_journal(session, alice, bob, 1, f"good{n}") for n in range(9)]
-        bad = await transfer_journal(session, alice, bob, 2, "bad")
-
-    def explode(_: Posting) -> list[dict[str, object]]:
-        raise RuntimeError("poison")
-
-    orders = [Order(journal, lambda _: (), lambda _: ()) for journal in good]
-    orders.insert(4, Order(bad, lambda _: (), explode))
-    results = await asyncio.gather(*map(poster.post, orders), return_exceptions=True)
-    assert [type(each) for each in results].count(RuntimeError) == 1
+    poster = Poster(books.database, NO_LIMITS)
+    wanted = [await new_transfer(books, alice, bob, 1, f"good{n}") for n in range(9)]
+    wanted.insert(4, await new_transfer(books, alice, bob, 0, "no movement has this amount"))
+    results = await asyncio.gather(*map(poster.post, wanted), return_exceptions=True)
+    assert [type(each) for each in results].count(CheckViolation) == 1
     assert await books.available(bob) == 9
+
+
+async def test_a_repetition_in_a_batch_is_told_what_has_become_of_the_first(books: Books) -> None:
+    alice, bob = await books.funded([100, 0])
+    poster = Poster(books.database, NO_LIMITS)
+    first = await new_transfer(books, alice, bob, 60, "k")
+    poor = await new_transfer(books, alice, bob, 50, "poor")
+    batch = [first, poor, first, first._replace(request_hash=b"other"), poor]
+    postings = await asyncio.gather(*map(poster.post, batch))
+    assert [(each.outcome, each.replayed) for each in postings] == [
+        ("posted", False),
+        ("insufficient_funds", False),
+        ("posted", True),
+        ("key_reused", True),
+        ("insufficient_funds", True),
+    ]
+    assert len({each.journal_id for each in postings}) == 2
+    assert len(await books.announced(TRANSFER_POSTED)) == 1
 
 
 async def test_a_frozen_account_gives_nothing_and_takes_all(books: Books) -> None:

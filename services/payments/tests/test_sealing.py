@@ -6,11 +6,12 @@ import sys
 from uuid import UUID
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import create_engine, text
 
 from memepool_payments.domain import sealing as chain
 from memepool_payments.store import invariants, ledger
-from memepool_payments.use_cases import reconciliation, sealing
+from memepool_payments.use_cases import patrol, reconciliation, sealing
 from services.payments.tests.books import Books, transfer_journal
 from services.payments.tests.site import Site, refused, settings_of
 from services.payments.tests.test_migrations import owner_url
@@ -29,11 +30,11 @@ def _tamper(books: Books, *statements: str) -> None:
     """As somebody with the owner's role and bad intentions."""
     engine = create_engine(owner_url(books.database.settings))
     with engine.begin() as owner:
-        for table in ("journal", "entry", "audit_block"):
+        for table in ("journal", "movement", "audit_block"):
             owner.execute(text(f"alter table {table} disable trigger user"))
         for statement in statements:
             owner.execute(text(statement))
-        for table in ("journal", "entry", "audit_block"):
+        for table in ("journal", "movement", "audit_block"):
             owner.execute(text(f"alter table {table} enable trigger user"))
     engine.dispose()
 
@@ -75,15 +76,15 @@ async def test_a_number_that_is_still_under_way_is_waited_for(
 
 
 CHANGES = [
-    "update entry set amount = amount * 2 where journal_id = 3",
-    "update entry set note = 'x' where journal_id = 3 and amount > 0",
-    "delete from entry where journal_id = 3",
+    "update movement set amount = amount * 2 where journal_id = 3",
+    "update movement set note = 'x' where journal_id = 3 and amount > 0",
+    "delete from movement where journal_id = 3",
     "delete from journal where id = 3",
     "update journal set memo = 'x' where id = 3",
     "update journal set recipient_id = sender_id where id = 3",
     (
-        "insert into entry (account_id, journal_id, line, amount) select account_id, 3, 9, amount"
-        " from entry where journal_id = 4"
+        "insert into movement (journal_id, line, source, target, amount)"
+        " select 3, 9, source, target, amount from movement where journal_id = 4"
     ),
     "update audit_block set rows_hash = hash where seq = 2",
     "delete from audit_block where seq = 1",
@@ -98,7 +99,7 @@ async def test_any_change_behind_the_ledgers_back_is_found(
     for number in range(6):
         await _send(books, users, f"{number}")
     await sealing.seal(books.database)
-    tables = ("journal", "entry", "audit_block")
+    tables = ("journal", "movement", "audit_block")
     _tamper(books, *[f"create table kept_{t} as table {t}" for t in tables])
     for change in CHANGES:
         _tamper(books, change)
@@ -107,11 +108,42 @@ async def test_any_change_behind_the_ledgers_back_is_found(
             books,
             *[f"truncate {table}" for table in tables],
             "insert into journal overriding system value table kept_journal",
-            "insert into entry select * from kept_entry",
+            "insert into movement select * from kept_movement",
             "insert into audit_block select * from kept_audit_block",
         )
         assert (await sealing.verify(books.database)).problem is None
     _tamper(books, *[f"drop table kept_{t}" for t in tables])
+
+
+async def test_the_patrol_finds_it_on_its_way_and_stops_withdrawals(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> float | None:
+        return REGISTRY.get_sample_value("memepool_ledger_broken", {"invariant": patrol.SEALED})
+
+    async def stopped() -> bool:
+        return bool(await books.scalar("select count(*) from withdrawal_stop"))
+
+    monkeypatch.setattr(sealing, "JOURNALS_MAX", 3)
+    monkeypatch.setattr(patrol, "LIMIT_S", 0)  # a block at a time
+    users = await books.funded([100, 5])
+    for number in range(7):
+        await _send(books, users, f"{number}")
+    blocks = await sealing.seal(books.database)
+    watch = patrol.Patrol(books.database)
+    for _ in range(blocks + 2):
+        await watch.walk()
+    assert (broken(), await stopped()) == (0, False)
+    _tamper(books, "update journal set memo = 'x' where id = 1")
+    for _ in range(blocks - 1):  # it was past the first block, and gets there again
+        await watch.walk()
+        assert not await stopped()
+    for _ in range(3):
+        await watch.walk()
+    assert (broken(), await stopped()) == (1, True)
+    _tamper(books, "update journal set memo = null where id = 1")
+    await watch.walk()
+    assert broken() == 0
 
 
 def test_the_lines_of_a_block_cannot_flow_into_each_other() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
 
 from memepool_common.events import Event
+from memepool_common.events.errors import is_infrastructure
 from memepool_common.ids import uuid7
 from memepool_payments import consumers
 from memepool_payments.use_cases import stakes
@@ -167,6 +168,10 @@ async def test_an_older_event_does_not_undo_a_suspension(ballot: Ballot) -> None
         {"amount": [1, 2]},
         {"voteId": ["x"]},
         {"voteId": None},
+        {"voteId": []},
+        {"voterId": [None]},
+        {"contentId": {}},
+        {"roundId": None},
     ],
 )
 async def test_a_malformed_batch_is_poison_and_changes_nothing(
@@ -174,9 +179,10 @@ async def test_a_malformed_batch_is_poison_and_changes_nothing(
 ) -> None:
     (alice,) = await ballot.books.funded([100])
     data = ballot.columns([(uuid7(), alice, uuid7(), 1)]) | change
-    with pytest.raises(ValidationError):
+    with pytest.raises(DBAPIError) as refused:
         async with ballot.books.database.transaction() as session:
             await consumers.on_votes_placed(session, [event(consumers.VOTE_PLACED, data)])
+    assert not is_infrastructure(refused.value)
     assert await ballot.books.available(alice) == 100
 
 

@@ -1,6 +1,7 @@
 """Transfers that need more than money: a signature; and the limits and the fee of the others."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,14 +10,22 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
+from memepool_chain.brc100 import Purpose, sign_brc100
+from memepool_chain.keys import PrivateKey
 from memepool_chain.message import sign_bsm
+from memepool_chain.network import REGTEST
 from memepool_common.ids import uuid7
 from memepool_common.tokens import Principal
-from memepool_payments.domain.journal import NewJournal, movement
+from memepool_payments.domain.errors import SignatureRequiredError
+from memepool_payments.domain.journal import Movement, NewJournal
 from memepool_payments.settings import MoneySettings
 from memepool_payments.store import challenges, ledger
 from memepool_payments.store.ledger import Velocity
-from services.payments.tests.books import Books, transfer_journal
+from memepool_payments.use_cases.members import Acquaintance
+from memepool_payments.use_cases.posting import Poster
+from memepool_payments.use_cases.signing import Proof, require_signature
+from memepool_payments.use_cases.transfers import Desk, Transfer
+from services.payments.tests.books import NO_LIMITS, Books, transfer_journal
 from services.payments.tests.site import SIGNED_FROM, Site, open_site, refused
 
 LARGE = SIGNED_FROM
@@ -97,6 +106,38 @@ async def test_another_wallets_signature_uses_the_challenge_up(site: Site) -> No
     refused(answer, 422, "insufficient_funds")
 
 
+async def test_a_brc100_wallet_signs_with_the_child_that_the_challenge_names(site: Site) -> None:
+    alice, bob = await site.user(3 * LARGE), await site.user()
+    body: dict[str, Any] = {"recipient": str(bob.user_id), "amount": LARGE}
+    wallet = site.wallets[alice.user_id]
+
+    async def signed(protocol: str | None = None, key: PrivateKey = wallet) -> dict[str, Any]:
+        challenge = await _challenge(site, alice, body)
+        (level, name), key_id = challenge["brc100"]["protocolId"], challenge["brc100"]["keyId"]
+        assert challenge["brc100"]["counterparty"] == "anyone"
+        signature = sign_brc100(challenge["message"], Purpose(level, protocol or name, key_id), key)
+        return body | {
+            "nonce": challenge["nonce"],
+            "signature": base64.b64encode(signature).decode(),
+            "scheme": "brc100",
+            "publicKey": key.public_key.hex(),
+        }
+
+    other = site.wallets[bob.user_id]
+    refused(await site.send(alice, await signed(key=other)), 403, "signature_mismatch")
+    refused(await site.send(alice, await signed("memepool login")), 403, "signature_mismatch")
+    good = await signed()
+    refused(await site.send(alice, good | {"publicKey": None}), 422, "invalid_request")
+    refused(await site.send(alice, good | {"publicKey": "02" + "ff" * 33}), 422, "invalid_request")
+    refused(await site.send(alice, good | {"scheme": "brc77"}), 422, "invalid_request")
+    assert (await site.send(alice, good)).status_code == 201
+    none = await signed() | {"publicKey": "02" + "ff" * 32}
+    refused(await site.send(alice, none), 403, "malformed_public_key")
+    junk = await signed() | {"signature": "AAAA"}
+    refused(await site.send(alice, junk), 403, "malformed_signature")
+    assert await site.books.available(bob.user_id) == LARGE
+
+
 async def test_challenges_that_lie_around_are_bounded(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +149,36 @@ async def test_challenges_that_lie_around_are_bounded(
     await _as_owner(site.books, "update signature_challenge set expires_at = now()")
     assert await _challenge(site, alice, body)
     assert await site.books.scalar("select count(*) from signature_challenge") == 1
+
+
+async def test_those_that_were_signed_do_not_lie_around(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(challenges, "OPEN_MAX", 1)
+    alice, bob = await site.user(3 * LARGE), await site.user()
+    body = {"recipient": str(bob.user_id), "amount": LARGE}
+    for _ in range(3):
+        signed = body | _signed(site, alice, await _challenge(site, alice, body))
+        assert (await site.send(alice, signed)).status_code == 201
+    assert await site.books.available(bob.user_id) == 3 * LARGE
+
+
+async def test_a_signature_is_good_for_the_fee_that_it_names_only(site: Site) -> None:
+    alice, bob = await site.user(), await site.user()
+    database = site.books.database
+    wanted = Transfer(alice, str(bob.user_id), LARGE, None, None)
+    free, charged = (
+        Desk(Acquaintance(database), Poster(database, NO_LIMITS._replace(fee=fee)), REGTEST)
+        for fee in (0, 5)
+    )
+    with pytest.raises(SignatureRequiredError) as asked:
+        await require_signature(database, free, wanted, None)
+    challenge = dict(asked.value.extra["challenge"])
+    proof = Proof(**_signed(site, alice, challenge), scheme="bsm", public_key=None)
+    with pytest.raises(SignatureRequiredError) as again:
+        await require_signature(database, charged, wanted, proof)
+    assert "\nFee: 5 satoshis\n" in str(again.value.extra["challenge"]["message"])
+    await require_signature(database, free, wanted, proof)
 
 
 @pytest_asyncio.fixture
@@ -161,6 +232,21 @@ async def test_what_one_user_sends_within_an_hour_is_limited(strict: Site) -> No
     assert (await strict.send(alice, body | {"amount": 60}, "much")).status_code == 201
 
 
+async def test_who_began_in_the_hour_before_does_not_start_the_count_anew(strict: Site) -> None:
+    alice, bob = await strict.user(1_000), await strict.user()
+    body: dict[str, Any] = {"recipient": str(bob.user_id), "amount": 60}
+    assert (await strict.send(alice, body)).status_code == 201
+    # As if that had begun after the full hour, and had the lock before one from before it.
+    later = "update balance set sent_hour = sent_hour + 1 where sent > 0"
+    await _as_owner(strict.books, later)
+    refused(await strict.send(alice, body), 429, "transfer_limit")
+    assert (await strict.send(alice, body | {"amount": 10})).status_code == 201
+    refused(await strict.send(alice, body), 429, "transfer_limit")
+    wrong = "update balance set sent_hour = sent_hour + 9 where sent > 0"
+    await _as_owner(strict.books, wrong)  # a clock's error does not count until then
+    assert (await strict.send(alice, body)).status_code == 201
+
+
 async def test_batches_and_single_postings_count_alike(books: Books) -> None:
     limits = Velocity(sent_max=25, sends_max=3)
     for together in (True, False):
@@ -187,10 +273,10 @@ async def test_stakes_and_other_journals_do_not_count_as_transfers(books: Books)
     async with books.database.transaction() as session:
         account = (await ledger.accounts_of(session, [alice]))[alice]
         carry = await ledger.platform_account(session, ledger.CARRY)
-        legs = tuple(movement(1, account, carry, 50))
-        back = tuple(movement(1, carry, account, 50))
+        there = [Movement(account, carry, 50)]
+        back = [Movement(carry, account, 50)]
         journals = [
-            NewJournal("test", str(uuid7()), b"", "fee", legs),
+            NewJournal("test", str(uuid7()), b"", "fee", there),
             NewJournal("test", str(uuid7()), b"", "fee", back),
         ]
         posted = await ledger.post(session, journals, Velocity(sent_max=1, sends_max=1))

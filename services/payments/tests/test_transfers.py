@@ -114,6 +114,11 @@ async def test_bad_transfers_say_what_is_wrong(site: Site) -> None:
     foreign = address_of(PrivateKey.generate().public_key, MAIN)
     for recipient in ("nobody", "0" * 36, "z" * 36, foreign, bob.wallet_address[:-1] + "1", "💰"):
         refused(await site.send(alice, good | {"recipient": recipient}), 422, "invalid_recipient")
+    bobs = str(bob.user_id)
+    arabic = bobs.translate({ord("0") + digit: 0x660 + digit for digit in range(10)})
+    assert UUID(arabic) == UUID("\n" + bobs[1:]) == bob.user_id
+    for recipient in (arabic, "\n" + bobs[1:], f"urn:{bob.user_id.hex}", f"{bob.user_id.hex}----"):
+        refused(await site.send(alice, good | {"recipient": recipient}), 422, "invalid_recipient")
     refused(await site.send(alice, good | {"recipient": str(alice.user_id)}), 422, "self_transfer")
     mine = good | {"recipient": alice.wallet_address}
     refused(await site.send(alice, mine), 422, "self_transfer")
@@ -121,6 +126,10 @@ async def test_bad_transfers_say_what_is_wrong(site: Site) -> None:
     refused(await site.send(alice, good | {"recipient": unknown}), 404, "not_known_yet")
     refused(await site.send(alice, good, "k" * 256), 422, "invalid_request")
     refused(await site.send(alice, good, b"caf\xe9"), 422, "invalid_request")
+    keys = [(b"Idempotency-Key", b"one"), (b"Idempotency-Key", b"two")]
+    token = [(name.encode(), text.encode()) for name, text in site.issuer.headers(alice).items()]
+    twice = await site.client.post("/payments/transfer", json=good, headers=[*token, *keys])
+    refused(twice, 422, "repeated_name")
     refused(await site.send(None, good), 401, "token_required")
     json_type = {"content-type": "application/json"}
     malformed = await site.call(

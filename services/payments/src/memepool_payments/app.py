@@ -9,10 +9,10 @@ from memepool_chain.network import network_named
 from memepool_common.audit import audit_router
 from memepool_common.web.app import Probes, build_app, internal_app
 from memepool_common.web.lifespan import api_resources
-from memepool_payments.api import chain, money, platform
+from memepool_payments.api import chain, money, platform, transfers
 from memepool_payments.domain import errors
 from memepool_payments.settings import Settings
-from memepool_payments.store.ledger import Velocity
+from memepool_payments.store.transfers import Rules
 from memepool_payments.use_cases.deposits import DepositKeys
 from memepool_payments.use_cases.members import Acquaintance
 from memepool_payments.use_cases.posting import Poster
@@ -48,10 +48,12 @@ def create_apps(settings: Settings, probes: Probes) -> tuple[FastAPI, FastAPI]:
             app.state.deposit_keys = deposit_keys
             app.state.acquaintance = Acquaintance(database)
             rules = settings.money
-            velocity = Velocity(rules.sent_per_hour_max, rules.transfers_per_hour_max)
-            poster = Poster(database, velocity)
+            poster = Poster(
+                database,
+                Rules(rules.transfer_fee, rules.sent_per_hour_max, rules.transfers_per_hour_max),
+            )
             network = network_named(settings.chain.network)
-            app.state.desk = Desk(app.state.acquaintance, poster, network, rules.transfer_fee)
+            app.state.desk = Desk(app.state.acquaintance, poster, network)
             yield
             await poster.drain()
 
@@ -60,7 +62,14 @@ def create_apps(settings: Settings, probes: Probes) -> tuple[FastAPI, FastAPI]:
         description="A double-entry ledger in satoshis: balances, transfers, deposits, rewards.",
         settings=settings.http,
         lifespan=lifespan,
-        routers=[money.router, chain.router, platform.router, audit_router("payments")],
+        routers=[
+            money.router,
+            transfers.router,
+            chain.router,
+            platform.router,
+            audit_router("payments"),
+        ],
         errors=ERRORS,
+        fast=transfers.FAST_TRANSFER,
     )
     return public, internal_app(probes)

@@ -8,14 +8,16 @@ from functools import partial
 from typing import Self
 from uuid import UUID
 
+import orjson
 from pydantic import Field, model_validator
 
 from memepool_chain.network import Network
-from memepool_common.db import Session
+from memepool_common.db import Session, Statement
 from memepool_common.events import Event, Subscription
 from memepool_common.web.model import PositiveSats, Sats, Timestamp, WireModel
 from memepool_payments.domain.distribution import BASIS_POINTS, Plan
 from memepool_payments.store import members
+from memepool_payments.store import stakes as store
 from memepool_payments.store.distributions import Recorded
 from memepool_payments.store.stakes import Vote
 from memepool_payments.use_cases import distribution, headers, stakes
@@ -27,6 +29,9 @@ ROUND_CLOSED = "memepool.rounds.round.closed.v1"
 BLOCK_CONNECTED = "memepool.rounds.block.connected.v1"
 USER_REGISTERED = "memepool.auth.user.registered.v1"
 USER_UPDATED = "memepool.auth.user.updated.v1"
+
+STAKES_BATCHES_MAX = 4
+STAKES_PACE_S = 0.004
 
 
 class Votes(WireModel):
@@ -125,10 +130,16 @@ class RoundClosed(WireModel):
             fee_basis_points=min(self.policy.fee_bp, fee_basis_points_max),
             carry_out=self.carry_out,
             creators=frozenset(meme.creator_id for meme in self.ranking),
-            recipients=[line.recipient for line in self.rewards],
-            amounts=[line.amount for line in self.rewards],
+            rewards=sum(line.amount for line in self.rewards),
         )
-        return Recorded(plan, [line.reason for line in self.rewards], self.void, self.roots)
+        return Recorded(
+            plan,
+            [line.recipient for line in self.rewards],
+            [line.amount for line in self.rewards],
+            [line.reason for line in self.rewards],
+            self.void,
+            self.roots,
+        )
 
 
 class BlockConnected(WireModel):
@@ -146,10 +157,10 @@ class User(WireModel):
     created_at: Timestamp
 
 
-async def on_votes_placed(session: Session, batch: Sequence[Event]) -> None:
-    """Hold the stakes of all votes in the batch at once."""
-    votes = [vote for event in batch for vote in Votes.model_validate(event.data).rows()]
-    await stakes.hold(session, votes)
+async def on_votes_placed(session: Session | Statement, batch: Sequence[Event]) -> None:
+    """Hold the stakes of all votes in the batch at once. PostgreSQL reads them: what it cannot
+    read is poison."""
+    await store.hold(session, [orjson.dumps(event.data).decode() for event in batch])
 
 
 async def on_votes_rejected(session: Session, batch: Sequence[Event]) -> None:
@@ -203,7 +214,13 @@ def subscriptions(network: Network, fee_basis_points_max: int) -> list[Subscript
     """
     on_closed = partial(on_round_closed, fee_basis_points_max=fee_basis_points_max)
     return [
-        Subscription("payments.stakes", {VOTE_PLACED: on_votes_placed}),
+        Subscription(
+            "payments.stakes",
+            {VOTE_PLACED: on_votes_placed},
+            batch_max=STAKES_BATCHES_MAX,
+            pace_s=STAKES_PACE_S,
+            one_statement={VOTE_PLACED: on_votes_placed},
+        ),
         Subscription(
             "payments.rounds",
             {

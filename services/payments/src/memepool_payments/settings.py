@@ -37,7 +37,8 @@ class ChainSettings(Group):
     source_url: str = "https://api.whatsonchain.com/v1/bsv"
     source_network: str = "main"
     source_api_key: SecretStr | None = None
-    source_rate_per_s: float = Field(default=3.0, gt=0)
+    # The source allows 3 a second in all: this and rounds stay below that together.
+    source_rate_per_s: float = Field(default=1.9, gt=0)
     source_timeout_s: float = Field(default=10.0, gt=0)
     checkpoint_height: int = Field(default=0, ge=0)
     checkpoint_hash: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
@@ -76,6 +77,7 @@ class WorkSettings(Group):
     """How often the worker looks for what is due."""
 
     distribution_interval_s: float = Field(default=0.2, gt=0)
+    holds_interval_s: float = Field(default=1.0, gt=0)
     deposits_interval_s: float = Field(default=1.0, gt=0)
     seal_interval_s: float = Field(default=1.0, gt=0)
     reconcile_interval_s: float = Field(default=60.0, gt=0)

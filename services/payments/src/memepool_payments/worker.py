@@ -19,10 +19,12 @@ from memepool_payments.use_cases import (
     deposits,
     distribution,
     headers,
+    holds,
     reconciliation,
     sealing,
     stakes,
 )
+from memepool_payments.use_cases.patrol import Patrol
 from memepool_payments.use_cases.sourcing import tolerating
 
 
@@ -68,12 +70,14 @@ async def run(settings: Settings, bus: Bus, probes: Probes, stopping: asyncio.Ev
                 name="refunds",
             ),
             every(work.deposits_interval_s, tolerating(look_for_deposits), name="deposits"),
+            every(work.holds_interval_s, partial(holds.expire_holds, database), name="holds"),
             every(work.seal_interval_s, partial(sealing.seal, database), name="sealing"),
             every(
                 work.reconcile_interval_s,
                 partial(reconciliation.reconcile, database),
                 name="reconciliation",
             ),
+            every(work.reconcile_interval_s, Patrol(database).walk, name="patrol"),
         )
 
 

@@ -15,6 +15,7 @@ from memepool_common.web.model import (
     decode_cursor,
     encode_cursor,
 )
+from memepool_common.web.money import MoneyRoute
 from memepool_common.web.problem import not_built_yet
 from memepool_payments.api.deps import NOT_BUILT, DepositKeysDep, Member, SettingsDep
 from memepool_payments.api.models import (
@@ -32,7 +33,7 @@ from memepool_payments.store.deposits import LOST_AFTER
 from memepool_payments.use_cases.deposits import address_for
 from memepool_payments.use_cases.reconciliation import require_withdrawals
 
-router = APIRouter(prefix="/payments", tags=["payments"])
+router = APIRouter(prefix="/payments", tags=["payments"], route_class=MoneyRoute)
 RequiredKey = Annotated[
     str,
     Header(

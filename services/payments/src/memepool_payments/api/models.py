@@ -1,9 +1,9 @@
 """What payments takes and answers, exactly as on the wire. Amounts are satoshis."""
 
-from typing import Annotated, Literal
+from typing import Literal, Self
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from memepool_common.web.model import (
     MoneyModel,
@@ -13,6 +13,7 @@ from memepool_common.web.model import (
     Timestamp,
     WireModel,
 )
+from memepool_payments.use_cases.signing import Proof
 
 MEMO_LENGTH_MAX = 200
 RECIPIENT_LENGTH_MAX = 64
@@ -25,12 +26,12 @@ TransactionType = Literal[
     "stake_refund",
     "reward",
     "transfer",
+    "transfer_reversal",
     "withdrawal",
+    "withdrawal_refund",
     "fee",
     "network_fee",
 ]
-Nonce = Annotated[str | None, Field(max_length=128, description="Of the challenge that is signed")]
-Signature = Annotated[str | None, Field(max_length=1_024, description="Of the challenge's message")]
 
 
 class Balance(WireModel):
@@ -42,14 +43,47 @@ class Balance(WireModel):
     pending: Sats
 
 
-class TransferRequest(MoneyModel):
+class SignableModel(MoneyModel):
+    """The body of a call that may need the caller's wallet. The four fields are not part of what is
+    asked for: a repetition may have others."""
+
+    nonce: str | None = Field(
+        default=None, max_length=128, description="Of the challenge that is signed"
+    )
+    signature: str | None = Field(
+        default=None, max_length=1_024, description="Of the challenge's message, in base64"
+    )
+    scheme: Literal["bsm", "brc100"] = Field(
+        default="bsm",
+        description="bsm: Bitcoin Signed Message; brc100: createSignature with the challenge's"
+        " parameters, which needs publicKey",
+    )
+    public_key: str | None = Field(
+        default=None,
+        pattern="^(0[23][0-9a-fA-F]{64}|04[0-9a-fA-F]{128})$",
+        description="A BRC-100 wallet's identity key, in hex",
+    )
+
+    @model_validator(mode="after")
+    def _key_of_the_scheme(self) -> Self:
+        if self.scheme == "brc100" and self.public_key is None:
+            raise ValueError("the scheme brc100 needs publicKey: the wallet's identity key in hex")
+        return self
+
+    @property
+    def proof(self) -> Proof | None:
+        """The signed challenge, if one is handed in."""
+        if self.nonce is None or self.signature is None:
+            return None
+        return Proof(self.nonce, self.signature, self.scheme, self.public_key)
+
+
+class TransferRequest(SignableModel):
     """`recipient` is a user id or a wallet address."""
 
     recipient: str = Field(min_length=1, max_length=RECIPIENT_LENGTH_MAX)
     amount: PositiveSats
     memo: str | None = Field(default=None, max_length=MEMO_LENGTH_MAX)
-    nonce: Nonce = None
-    signature: Signature = None
 
 
 class Transaction(WireModel):
@@ -97,13 +131,11 @@ class Deposit(WireModel):
     credited_at: Timestamp | None
 
 
-class WithdrawalRequest(MoneyModel):
+class WithdrawalRequest(SignableModel):
     """Without `address`, to the caller's own wallet."""
 
     amount: PositiveSats
     address: str | None = Field(default=None, min_length=26, max_length=35)
-    nonce: Nonce = None
-    signature: Signature = None
 
 
 class Withdrawal(WireModel):
@@ -119,13 +151,11 @@ class Withdrawal(WireModel):
     updated_at: Timestamp
 
 
-class PayoutRequest(MoneyModel):
+class PayoutRequest(SignableModel):
     """Whether rewards leave by the settlement transaction, and where to."""
 
     automatic: bool = Field(strict=True)
     address: str | None = Field(default=None, min_length=26, max_length=35)
-    nonce: Nonce = None
-    signature: Signature = None
 
 
 class Payout(WireModel):

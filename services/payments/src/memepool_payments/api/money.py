@@ -1,11 +1,11 @@
-"""Balance, transfers, history."""
+"""Balance and history."""
 
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
 
-from memepool_common.web.deps import IdempotencyKey, ReadSessionDep
+from memepool_common.web.deps import ReadSessionDep
 from memepool_common.web.model import (
     PAGE_SIZE_DEFAULT,
     Cursor,
@@ -15,20 +15,13 @@ from memepool_common.web.model import (
     decode_cursor,
     encode_cursor,
 )
-from memepool_payments.api.deps import DatabaseDep, DeskDep, Member, SettingsDep
-from memepool_payments.api.models import Balance, Transaction, TransactionType, TransferRequest
+from memepool_payments.api.deps import Member, SettingsDep
+from memepool_payments.api.models import Balance, Transaction, TransactionType
 from memepool_payments.domain.errors import TransactionNotFoundError
 from memepool_payments.domain.journal import TRANSFER_FEE
 from memepool_payments.store import reads
 from memepool_payments.store.reads import Movement
-from memepool_payments.use_cases.signing import require_signature
-from memepool_payments.use_cases.transfers import (
-    LINE,
-    Transfer,
-    recipient_of,
-    transaction_id,
-    transfer,
-)
+from memepool_payments.use_cases.transfers import transaction_id
 
 router = APIRouter(prefix="/payments", tags=["payments"])
 FromTime = Annotated[Timestamp | None, Query(alias="from", description="At or after")]
@@ -40,37 +33,6 @@ async def get_balance(session: ReadSessionDep, caller: Member, settings: Setting
     """What can be spent, what may leave the platform, what is bound, what is still coming."""
     found = await reads.balances(session, caller.user_id, settings.chain.maturity_blocks)
     return Balance(**found._asdict())
-
-
-@router.post("/transfer", status_code=201, summary="Send money to another user")
-async def create_transfer(
-    body: TransferRequest,
-    caller: Member,
-    database: DatabaseDep,
-    desk: DeskDep,
-    settings: SettingsDep,
-    key: IdempotencyKey = None,
-) -> Transaction:
-    """At once and for good. With an Idempotency-Key, repetitions get the first answer.
-
-    A large one answers 403 `signature_required` with a `challenge` (`nonce`, `message`,
-    `expiresAt`): repeat the call with its `nonce` and the wallet's `signature` of the `message`.
-    """
-    wanted = Transfer(caller, body.recipient, body.amount, body.memo, key)
-    if body.amount >= settings.money.signed_transfer_from:
-        await recipient_of(desk, wanted)  # nobody should sign for what cannot be
-        await require_signature(database, desk, wanted, body.nonce, body.signature)
-    posting, recipient_id = await transfer(desk, wanted)
-    return Transaction(
-        id=transaction_id(posting.journal_id, LINE),
-        type="transfer",
-        amount=body.amount,
-        sender=str(caller.user_id),
-        recipient=str(recipient_id),
-        timestamp=posting.created_at,
-        memo=body.memo,
-        txid=None,
-    )
 
 
 @router.get("/history", summary="Your transactions, newest first")

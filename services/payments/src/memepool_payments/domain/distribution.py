@@ -3,18 +3,16 @@
 Rounds computes the rewards; payments pays nothing that it cannot account for itself.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from uuid import UUID
-
-from memepool_payments.domain.journal import LINES_MAX
 
 BASIS_POINTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What RoundClosed says, in satoshis. Recipients, amounts and reasons are columns."""
+    """What RoundClosed says, in satoshis; `rewards` is the sum of its lines."""
 
     round_id: str
     counted_votes: int
@@ -26,29 +24,19 @@ class Plan:
     fee_basis_points: int
     carry_out: int
     creators: frozenset[UUID]
-    recipients: Sequence[UUID]
-    amounts: Sequence[int]
-
-    @property
-    def rewards(self) -> int:
-        """The sum of all lines."""
-        return sum(self.amounts)
-
-    @property
-    def chunks(self) -> int:
-        """How many journals pay the lines; one more, number 0, moves fee and carry."""
-        return -(-len(self.amounts) // LINES_MAX)
+    rewards: int
 
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What the ledger holds for the round, after everything void was refunded."""
+    """What the ledger holds for the round, after everything void was refunded. `strangers` are
+    recipients without a stake in it."""
 
     held_votes: int
     held: int
     escrow: int
     free_carry: Mapping[str, int]
-    backers: Collection[UUID]
+    strangers: Collection[UUID]
 
 
 def objection(plan: Plan, holdings: Holdings) -> str | None:
@@ -99,7 +87,7 @@ def objection(plan: Plan, holdings: Holdings) -> str | None:
         ),
         (
             "recipient_without_stake",
-            set(plan.recipients) <= plan.creators | set(holdings.backers),
+            plan.creators.issuperset(holdings.strangers),
             "a reward goes to someone who neither made a ranked meme nor holds a stake",
         ),
     ):

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 LIFETIME = timedelta(minutes=5)
+BRC100_SECURITY_LEVEL = 2
+BRC100_PROTOCOL = "memepool transfer"
+"""With the nonce as key id, this names the key of a BRC-100 wallet that signs one challenge."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,52 +1,60 @@
-"""A journal before it is posted: legs in whole satoshis that sum to zero."""
+"""A journal before it is posted: movements of whole satoshis between accounts."""
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 POSTED = "posted"
 KEY_REUSED = "key_reused"
 TOO_FAST = "too_fast"
 TRANSFER_FEE = "transfer_fee"
-"""The note on the fee line of a transfer."""
-LINES_MAX = 500
+"""The note on the fee line of a transfer, as `post_transfers` writes it."""
+
+Item = TypeVar("Item")
 
 
-class Leg(NamedTuple):
-    """What a journal does to one account. Legs of one `line` are one movement's two ends."""
+class Movement(NamedTuple):
+    """An amount in satoshis from one account to another. Its place in the journal is its line."""
 
-    account_id: int
+    source: int
+    target: int
     amount: int
-    line: int = 1
     note: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NewJournal:
+class NewJournal(NamedTuple):
     """What is to be posted, wholly or not at all, once per (scope, key).
 
     The scope names whose keys these are: `user:<id>`, or the cause of an internal movement. One
-    of the legs must be of an account that the key stands for, so that whoever holds its lock is
-    alone with the key.
+    of the movements must be from or to an account that the key stands for, so that whoever holds
+    its lock is alone with the key.
     """
 
     scope: str
     key: str
     request_hash: bytes
     kind: str
-    legs: tuple[Leg, ...]
+    movements: Sequence[Movement]
     round_id: str | None = None
     sender_id: UUID | None = None
     recipient_id: UUID | None = None
     memo: str | None = None
     txid: str | None = None
 
-    def __post_init__(self) -> None:
-        if sum(leg.amount for leg in self.legs) != 0:
-            raise ValueError("the legs of a journal must sum to zero")
+
+class NewTransfer(NamedTuple):
+    """Satoshis from one user's account to another's, once per sender and key."""
+
+    sender_id: UUID
+    recipient_id: UUID
+    source: int
+    target: int
+    amount: int
+    memo: str | None
+    key: str
+    request_hash: bytes
 
 
 class Posting(NamedTuple):
@@ -67,10 +75,23 @@ def request_hash(*parts: object) -> bytes:
     return digest.digest()
 
 
-def movement(
-    line: int, source: int, target: int, amount: int, note: str | None = None
-) -> Iterable[Leg]:
-    """The two legs that move an amount; none at all for zero."""
-    if amount == 0:
-        return ()
-    return (Leg(source, -amount, line, note), Leg(target, amount, line, note))
+def without_repetitions(
+    batch: Sequence[Item], key_of: Callable[[Item], Hashable]
+) -> Iterator[Sequence[Item]]:
+    """A batch in parts that name no key twice: posted one after the other, a repetition is told
+    what has become of the first."""
+    start = 0
+    keys: set[Hashable] = set()
+    for number, item in enumerate(batch):
+        key = key_of(item)
+        if key in keys:
+            yield batch[start:number]
+            start = number
+            keys.clear()
+        keys.add(key)
+    yield batch[start:]
+
+
+def moving(*movements: Movement) -> tuple[Movement, ...]:
+    """Those that move something: a movement of zero does not exist."""
+    return tuple(each for each in movements if each.amount)

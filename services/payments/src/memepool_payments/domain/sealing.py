@@ -14,10 +14,10 @@ JOURNALS_MAX = 2_000
 
 
 class Row(NamedTuple):
-    """A journal with its entries as one canonical line, and how many entries those are."""
+    """A journal with its movements as one canonical line, and how many movements those are."""
 
     line: str
-    entries: int
+    movements: int
 
 
 class Block(NamedTuple):
@@ -27,7 +27,7 @@ class Block(NamedTuple):
     first_journal: int
     last_journal: int
     journals: int
-    entries: int
+    movements: int
     prev_hash: bytes
     rows_hash: bytes
     hash: bytes
@@ -39,13 +39,13 @@ def block_of(
     """The block over these journals, after the block before."""
     seq, prev_hash = (1, NO_BLOCK) if before is None else (before.seq + 1, before.hash)
     digest = hashlib.sha256()
-    journals = entries = 0
+    journals = movements = 0
     for row in rows:
         data = row.line.encode()
         digest.update(len(data).to_bytes(8) + data)
         journals += 1
-        entries += row.entries
-    numbers = (seq, first_journal, last_journal, journals, entries)
+        movements += row.movements
+    numbers = (seq, first_journal, last_journal, journals, movements)
     rows_hash = digest.digest()
     packed = b"".join(number.to_bytes(8) for number in numbers)
     block_hash = hashlib.sha256(prev_hash + packed + rows_hash).digest()

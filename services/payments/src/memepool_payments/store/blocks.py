@@ -6,12 +6,12 @@ from memepool_common.db import Session
 from memepool_payments.domain.sealing import Block, Row
 
 _SEALER = 7_221_004  # any constant: advisory locks are per database
-_COLUMNS = "seq, first_journal, last_journal, journals, entries, prev_hash, rows_hash, hash"
+_COLUMNS = "seq, first_journal, last_journal, journals, movements, prev_hash, rows_hash, hash"
 _HEAD = text(f"select {_COLUMNS} from audit_block order by seq desc limit 1")  # noqa: S608 - constant
 _AFTER = text(f"select {_COLUMNS} from audit_block where seq > :seq order by seq limit 1")  # noqa: S608 - constant
 _INSERT = text(
     f"insert into audit_block ({_COLUMNS}) values (:seq, :first_journal, :last_journal,"  # noqa: S608 - constant
-    " :journals, :entries, :prev_hash, :rows_hash, :hash)"
+    " :journals, :movements, :prev_hash, :rows_hash, :hash)"
 )
 _MARK = text(
     "select (select coalesce(max(id), 0) from journal) as journal_id,"
@@ -23,12 +23,12 @@ _ENDED = text(
 _ROWS = text(
     "select json_build_array(j.id, j.scope, j.key, encode(j.request_hash, 'hex'), j.kind,"
     "  j.outcome, j.round_id, j.sender_id, j.recipient_id, j.memo, j.txid,"
-    "  extract(epoch from j.created_at), e.lines)::text as line, coalesce(e.number, 0) as entries"
+    "  extract(epoch from j.created_at), m.lines)::text as line, coalesce(m.number, 0) as movements"
     " from journal j left join ("
-    "  select journal_id, count(*) as number, json_agg(json_build_array("
-    "   account_id, line, amount, balance_after, note) order by account_id, line) as lines"
-    "  from entry where journal_id between :first and :last group by journal_id"
-    " ) e on e.journal_id = j.id"
+    "  select journal_id, count(*) as number, json_agg(json_build_array(line, source, target,"
+    "   amount, source_after, target_after, note) order by line) as lines"
+    "  from movement where journal_id between :first and :last group by journal_id"
+    " ) m on m.journal_id = j.id"
     " where j.id between :first and :last order by j.id"
 )
 

@@ -17,8 +17,8 @@ _INSERT = text(
     " values (:nonce, :user_id, :intent, :message, :expires_at)"
 )
 _USE = text(
-    "update signature_challenge set used_at = now() where nonce = :nonce and user_id = :user_id"
-    " and intent = :intent and used_at is null and expires_at > now() returning message"
+    "delete from signature_challenge where nonce = :nonce and user_id = :user_id"
+    " and intent = :intent and expires_at > now() returning message"
 )
 
 
@@ -42,7 +42,7 @@ async def add(session: Session, user_id: UUID, intent: bytes, challenge: Challen
 async def use(session: Session, user_id: UUID, intent: bytes, nonce: str) -> str | None:
     """Use a nonce up; its message, or None if it is not good for this user and intent.
 
-    One conditional update: of any number of attempts on any number of replicas, one gets it.
+    One conditional delete: of any number of attempts on any number of replicas, one gets it.
     """
     values = {"nonce": nonce, "user_id": user_id, "intent": intent}
     return (await session.execute(_USE, values)).scalar_one_or_none()

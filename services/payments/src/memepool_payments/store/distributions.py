@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import orjson
 from sqlalchemy import text
 
-from memepool_common.db import Session
+from memepool_common.db import Session, Statement, run
 from memepool_payments.domain.distribution import Holdings, Plan
 
 _RECORD = text(
@@ -20,13 +20,21 @@ _RECORD = text(
     " cast(:amounts as bigint[]), cast(:reasons as text[]), cast(:void as uuid[]),"
     " cast(:roots as jsonb))"
 )
+_LOAD = text(
+    "select round_id, counted_votes, stakes, carry_in, carry_rounds, carry_amounts, pot, fee,"
+    " fee_basis_points, carry_out, creators,"
+    " (select coalesce(sum(amount), 0) from unnest(amounts) as amount) as rewards"
+    " from distribution where round_id = :round_id"
+)
+_PAY_CHUNK = "select pay_chunk(%s, %s)"
 _HELD = text(
     "select count(*) as votes, coalesce(sum(amount), 0) as amount from stake"
     " where round_id = :round_id and state = 'held'"
 )
-_BACKERS = text(
-    "select distinct voter_id from stake where round_id = :round_id and state = 'held'"
-    " and voter_id = any(cast(:recipients as uuid[]))"
+_STRANGERS = text(
+    "select distinct r.user_id from distribution d, unnest(d.recipients) as r(user_id)"
+    " where d.round_id = :round_id and not exists (select from stake s"
+    "  where s.round_id = d.round_id and s.voter_id = r.user_id and s.state = 'held')"
 )
 _ESCROW = text(
     "select coalesce(sum(e.amount), 0) from account a join entry e on e.account_id = a.id"
@@ -40,19 +48,14 @@ _FREE_CARRY = text(
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A plan with the columns that do not decide whether it may be paid."""
+    """A plan with its lines, as columns, and with what does not decide whether it may be paid."""
 
     plan: Plan
+    recipients: Sequence[UUID]
+    amounts: Sequence[int]
     reasons: Sequence[str]
     void: Sequence[UUID]
     roots: dict[str, str]
-
-
-class Progress(NamedTuple):
-    """Where a round's payout stands."""
-
-    state: str
-    chunks_paid: int
 
 
 async def record(session: Session, recorded: Recorded) -> None:
@@ -70,8 +73,8 @@ async def record(session: Session, recorded: Recorded) -> None:
         "fee_basis_points": plan.fee_basis_points,
         "carry_out": plan.carry_out,
         "creators": sorted(plan.creators),
-        "recipients": list(plan.recipients),
-        "amounts": list(plan.amounts),
+        "recipients": list(recorded.recipients),
+        "amounts": list(recorded.amounts),
         "reasons": list(recorded.reasons),
         "void": list(recorded.void),
         "roots": orjson.dumps(recorded.roots).decode(),
@@ -79,28 +82,21 @@ async def record(session: Session, recorded: Recorded) -> None:
     await session.execute(_RECORD, values)
 
 
-async def load(session: Session, round_id: str) -> Recorded:
+async def load(session: Session, round_id: str) -> Plan:
     """The recorded plan of a round."""
-    query = text("select * from distribution where round_id = :round_id")
-    row: Any = (await session.execute(query, {"round_id": round_id})).one()
-    return Recorded(
-        Plan(
-            round_id=row.round_id,
-            counted_votes=row.counted_votes,
-            stakes=row.stakes,
-            carry_in=row.carry_in,
-            carry_sources=dict(zip(row.carry_rounds, row.carry_amounts, strict=True)),
-            pot=row.pot,
-            fee=row.fee,
-            fee_basis_points=row.fee_basis_points,
-            carry_out=row.carry_out,
-            creators=frozenset(row.creators),
-            recipients=row.recipients,
-            amounts=row.amounts,
-        ),
-        row.reasons,
-        row.void,
-        row.roots,
+    row: Any = (await session.execute(_LOAD, {"round_id": round_id})).one()
+    return Plan(
+        round_id=row.round_id,
+        counted_votes=row.counted_votes,
+        stakes=row.stakes,
+        carry_in=row.carry_in,
+        carry_sources=dict(zip(row.carry_rounds, row.carry_amounts, strict=True)),
+        pot=row.pot,
+        fee=row.fee,
+        fee_basis_points=row.fee_basis_points,
+        carry_out=row.carry_out,
+        creators=frozenset(row.creators),
+        rewards=int(row.rewards),
     )
 
 
@@ -108,14 +104,14 @@ async def holdings(session: Session, plan: Plan) -> Holdings:
     """What the ledger has for the round; locks the carry sources."""
     about = {"round_id": plan.round_id}
     held = (await session.execute(_HELD, about)).one()
-    backers = await session.execute(_BACKERS, about | {"recipients": list(plan.recipients)})
+    strangers = await session.execute(_STRANGERS, about)
     carry = await session.execute(_FREE_CARRY, {"rounds": list(plan.carry_sources)})
     return Holdings(
         held_votes=held.votes,
         held=int(held.amount),
         escrow=int((await session.execute(_ESCROW, about)).scalar_one()),
         free_carry={row.round_id: row.amount for row in carry},
-        backers=set(backers.scalars()),
+        strangers=set(strangers.scalars()),
     )
 
 
@@ -137,10 +133,17 @@ async def leave_carry(session: Session, round_id: str, amount: int) -> None:
     await session.execute(text(query), {"round_id": round_id, "amount": amount})
 
 
-async def progress(session: Session, round_id: str) -> Progress:
-    """Where the round stands; locks its row."""
-    query = "select state, chunks_paid from payment_round where round_id = :round_id for update"
-    return Progress(*(await session.execute(text(query), {"round_id": round_id})).one())
+async def pay_chunk(session: Session | Statement, round_id: str, lines_max: int) -> bool:
+    """Pay the next lines of a round that is being paid, all or none of them; False if there are
+    none left. Takes every lock that it needs, in order."""
+    ((paid,),) = await run(session, _PAY_CHUNK, (round_id, lines_max))
+    return bool(paid)
+
+
+async def lock(session: Session, round_id: str) -> str:
+    """The round's state; have its row alone until the transaction ends."""
+    query = "select state from payment_round where round_id = :round_id for update"
+    return str((await session.execute(text(query), {"round_id": round_id})).scalar_one())
 
 
 async def close(session: Session, round_id: str) -> None:
@@ -164,12 +167,6 @@ async def stop(session: Session, round_id: str, reason: str) -> None:
         " where round_id = :round_id"
     )
     await session.execute(text(query), {"round_id": round_id, "reason": reason})
-
-
-async def count_chunk(session: Session, round_id: str) -> None:
-    """One more journal of the plan is posted."""
-    query = "update payment_round set chunks_paid = chunks_paid + 1 where round_id = :round_id"
-    await session.execute(text(query), {"round_id": round_id})
 
 
 async def finish(session: Session, round_id: str) -> None:

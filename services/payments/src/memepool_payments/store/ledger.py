@@ -1,27 +1,29 @@
 """The ledger's functions, called with columns. The application may write it in no other way."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
 
-from memepool_common.db import Session
-from memepool_payments.domain.journal import NewJournal, Posting
+from memepool_common.arrays import bigints, byteas, ints, texts, uuids
+from memepool_common.db import Session, Statement, run
+from memepool_payments.domain.journal import NewJournal, Posting, without_repetitions
 
 AVAILABLE = "user_available"
+HELD = "user_held"
 RECEIVABLE = "user_receivable"
 PLATFORM_FEE = "platform_fee"
 CARRY = "carry"
 CHAIN_ASSETS = "chain_assets"
 
-_POST = text(
-    "select item, journal_id, outcome, replayed, created_at from post_journals("
-    " cast(:scope as text[]), cast(:key as text[]), cast(:hash as bytea[]), cast(:kind as text[]),"
-    " cast(:round_id as text[]), cast(:sender as uuid[]), cast(:recipient as uuid[]),"
-    " cast(:memo as text[]), cast(:txid as text[]), cast(:item as int[]), cast(:line as int[]),"
-    " cast(:account as bigint[]), cast(:amount as bigint[]), cast(:note as text[]),"
-    " cast(:sent_max as bigint), cast(:sends_max as int))"
+_POST = (
+    "select each.* from post_journals("
+    "%b::text[], %b::text[], %b::bytea[], %b::text[], %b::text[], %b::uuid[], %b::uuid[],"
+    " %b::text[], %b::text[], %b::int[], %b::bigint[], %b::bigint[], %b::bigint[], %b::text[],"
+    " %b::bigint, %b::int) as p, unnest(p.ids, p.outcomes, p.replays, p.times)"
+    " as each (journal_id, outcome, replayed, created_at)"
 )
 _OPEN = text("select open_accounts(cast(:owners as uuid[]), :kind)")
 _OF_USERS = text(
@@ -45,36 +47,50 @@ async def post(
 ) -> list[Posting]:
     """Post journals and lock the balances they touch; one answer for each, in order.
 
-    The results equal those of posting them one after the other in some order.
+    The results equal those of posting them one after the other, in this order.
     """
+    parts = list(without_repetitions(journals, lambda journal: (journal.scope, journal.key)))
+    if len(parts) > 1:  # each locks what it touches: all locks are taken before, in order
+        await lock_balances(session, _accounts(journals))
+    return [posting for part in parts for posting in await post_distinct(session, part, velocity)]
+
+
+def _accounts(journals: Sequence[NewJournal]) -> list[int]:
+    return sorted({end for journal in journals for each in journal.movements for end in each[:2]})
+
+
+async def post_distinct(
+    session: Session | Statement, journals: Sequence[NewJournal], velocity: Velocity | None = None
+) -> list[Posting]:
+    """`post` for journals whose keys are all different: one statement."""
     if not journals:
         return []
-    legs = [(item, leg) for item, journal in enumerate(journals, 1) for leg in journal.legs]
-    result = await session.execute(
-        _POST,
-        {
-            "scope": [journal.scope for journal in journals],
-            "key": [journal.key for journal in journals],
-            "hash": [journal.request_hash for journal in journals],
-            "kind": [journal.kind for journal in journals],
-            "round_id": [journal.round_id for journal in journals],
-            "sender": [journal.sender_id for journal in journals],
-            "recipient": [journal.recipient_id for journal in journals],
-            "memo": [journal.memo for journal in journals],
-            "txid": [journal.txid for journal in journals],
-            "item": [item for item, _ in legs],
-            "line": [leg.line for _, leg in legs],
-            "account": [leg.account_id for _, leg in legs],
-            "amount": [leg.amount for _, leg in legs],
-            "note": [leg.note for _, leg in legs],
-            "sent_max": velocity and velocity.sent_max,
-            "sends_max": velocity and velocity.sends_max,
-        },
+    scopes, keys, hashes, kinds, movements, rounds, senders, recipients, memos, txids = zip(
+        *journals, strict=True
     )
-    postings = [Posting(*row[1:]) for row in sorted(result.all(), key=lambda row: int(row.item))]
-    if len(postings) != len(journals):
-        raise AssertionError("the ledger answers every journal")
-    return postings
+    sources, targets, amounts, notes = zip(*chain.from_iterable(movements), strict=True)
+    rows = await run(
+        session,
+        _POST,
+        (
+            texts(scopes),
+            texts(keys),
+            byteas(hashes),
+            texts(kinds),
+            texts(rounds),
+            uuids(senders),
+            uuids(recipients),
+            texts(memos),
+            texts(txids),
+            ints([len(each) for each in movements]),
+            bigints(sources),
+            bigints(targets),
+            bigints(amounts),
+            texts(notes),
+            *(velocity or (None, None)),
+        ),
+    )
+    return [Posting._make(row) for row in rows]
 
 
 async def answered(session: Session, scope: str, key: str) -> bool:

@@ -14,12 +14,13 @@ from memepool_payments.store.deposits import LOST_AFTER
 # mark, all of them.
 _BALANCE = text(
     "select b.posted as available,"
-    " b.posted - coalesce((select sum(e.amount) from entry e where e.account_id = a.id"
-    "  and e.amount > 0 and e.journal_id > coalesce((select m.journal_id from block_mark m"
+    " b.posted - coalesce((select sum(v.amount) from movement v where v.target = a.id"
+    "  and v.journal_id > coalesce((select m.journal_id from block_mark m"
     "   where m.height <= (select height from chain_tip) - :maturity_blocks + 1"
     "   order by m.height desc limit 1), 0)), 0) as mature,"
-    " coalesce((select sum(s.amount) from stake s"
-    "  where s.voter_id = :user_id and s.state = 'held'), 0)"
+    " coalesce((select sum(s.amount) from payment_round r"
+    "  join stake s on s.round_id = r.round_id and s.voter_id = :user_id and s.state = 'held'"
+    "  where r.state <> 'paid'), 0)"
     " + coalesce((select h.posted from balance h join account ha on ha.id = h.account_id"
     "  where ha.owner_id = :user_id and ha.kind = 'user_held'), 0) as held,"
     " coalesce((select sum(d.amount) from deposit d where d.user_id = :user_id"
@@ -27,8 +28,12 @@ _BALANCE = text(
     " from account a join balance b on b.account_id = a.id"
     " where a.owner_id = :user_id and a.kind = 'user_available'"
 )
-# The fee line of a transfer is a transaction of its own in its sender's history.
-_KIND = "case when e.note = 'transfer_fee' then 'fee' else j.kind end"
+# The fee line of a transfer is a transaction of its own in its sender's history, and so is what
+# comes back of a withdrawal.
+_KIND = (
+    "case when e.note = 'transfer_fee' then 'fee'"
+    " when j.kind = 'withdrawal' and e.amount > 0 then 'withdrawal_refund' else j.kind end"
+)
 _HISTORY = text(
     "select m.* from account a cross join lateral ("  # noqa: S608 - a constant
     f" select e.journal_id, e.line, e.amount, e.note, {_KIND} as kind, j.round_id, j.sender_id,"
@@ -36,24 +41,31 @@ _HISTORY = text(
     " from entry e join journal j on j.id = e.journal_id"
     " where e.account_id = a.id"
     "  and (cast(:journal_id as bigint) is null"
-    "   or (e.journal_id, e.line) < (cast(:journal_id as bigint), cast(:line as int)))"
+    "   or (e.journal_id, e.line) < (cast(:journal_id as bigint), cast(:line as bigint)))"
     f"  and (cast(:kind as text) is null or {_KIND} = :kind)"
     "  and (cast(:from_time as timestamptz) is null or j.created_at >= :from_time)"
     "  and (cast(:to_time as timestamptz) is null or j.created_at < :to_time)"
     " order by e.journal_id desc, e.line desc limit :limit) m"
-    " where a.owner_id = :user_id order by m.journal_id desc, m.line desc limit :limit"
+    " where a.owner_id = :user_id and a.kind <> 'user_held'"
+    " order by m.journal_id desc, m.line desc limit :limit"
 )
 _MOVEMENT = text(
     f"select e.journal_id, e.line, e.amount, e.note, {_KIND} as kind,"  # noqa: S608 - a constant
     " j.round_id, j.sender_id, j.recipient_id, j.memo, j.txid, j.created_at"
     " from account a join entry e on e.account_id = a.id join journal j on j.id = e.journal_id"
-    " where a.owner_id = :user_id and e.journal_id = :journal_id and e.line = :line"
+    " where a.owner_id = :user_id and a.kind <> 'user_held'"
+    " and e.journal_id = :journal_id and e.line = :line"
+)
+_TRANSFER = text(
+    "select m.source, m.target, m.amount, j.sender_id, j.recipient_id from journal j"
+    " join movement m on m.journal_id = j.id and m.line = 1"
+    " where j.id = :journal_id and j.kind = 'transfer'"
 )
 _DEPOSITS = text(
     "select d.*, x.address, t.height as tip_height from deposit d"
     " join deposit_address x on x.user_id = d.user_id left join chain_tip t on true"
     " where d.user_id = :user_id and (cast(:txid as text) is null or (d.created_at, d.txid, d.vout)"
-    "  < (cast(:created_at as timestamptz), cast(:txid as text), cast(:vout as int)))"
+    "  < (cast(:created_at as timestamptz), cast(:txid as text), cast(:vout as bigint)))"
     " order by d.created_at desc, d.txid desc, d.vout desc limit :limit"
 )
 _DEPOSIT = text(
@@ -116,6 +128,16 @@ class Movement(NamedTuple):
     memo: str | None
     txid: str | None
     created_at: datetime
+
+
+class TransferLine(NamedTuple):
+    """The movement of a transfer that is not its fee."""
+
+    source: int
+    target: int
+    amount: int
+    sender_id: UUID
+    recipient_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +207,12 @@ async def movement(session: Session, user_id: UUID, journal_id: int, line: int) 
     values = {"user_id": user_id, "journal_id": journal_id, "line": line}
     row = (await session.execute(_MOVEMENT, values)).one_or_none()
     return None if row is None else Movement(*row)
+
+
+async def transfer(session: Session, journal_id: int) -> TransferLine | None:
+    """What a posted transfer moved between its users."""
+    row = (await session.execute(_TRANSFER, {"journal_id": journal_id})).one_or_none()
+    return None if row is None else TransferLine(*row)
 
 
 async def deposits(

@@ -6,13 +6,16 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from memepool_common.db import Session
+from memepool_common.arrays import texts
+from memepool_common.db import Session, Statement, run
+from memepool_common.events import outbox
+from memepool_common.events.consumer import rows_in_sql
 from memepool_payments.store import ledger
 
-_HOLD = text(
-    "select vote_id, round_id, outcome from hold_stakes(cast(:votes as uuid[]),"
-    " cast(:rounds as text[]), cast(:voters as uuid[]), cast(:contents as uuid[]),"
-    " cast(:amounts as bigint[]))"
+_HOLD = "{}select hold_votes(%b::text[], %s::uuid[], %s::text){}"
+_UNDECIDED = text(
+    "select v from unnest(cast(:votes as uuid[])) as v left join stake s on s.vote_id = v"
+    " where s.vote_id is null or s.state = 'held'"
 )
 _REFUND = text(
     "update stake set state = 'refunded', reason = :reason, decided_at = now()"
@@ -35,28 +38,16 @@ _HELD = text(
     "select vote_id from stake where round_id = :round_id and state = 'held'"
     " order by vote_id limit :limit"
 )
-_SPEND = text(
-    "update stake set state = 'spent', decided_at = now() where vote_id in ("
-    " select vote_id from stake where round_id = :round_id and state = 'held' limit :limit)"
-)
 
 
 class Vote(NamedTuple):
-    """A vote whose stake is asked for, or void."""
+    """A vote that rounds rejected."""
 
     vote_id: UUID
     round_id: str
     voter_id: UUID | None
     content_id: UUID | None
     amount: int | None
-
-
-class Decision(NamedTuple):
-    """What became of a stake: `held`, or why it was refused."""
-
-    vote_id: UUID
-    round_id: str
-    outcome: str
 
 
 class Refund(NamedTuple):
@@ -68,19 +59,18 @@ class Refund(NamedTuple):
     amount: int
 
 
-async def hold(session: Session, votes: Sequence[Vote]) -> list[Decision]:
-    """Hold the stakes of votes that have no row yet; takes every lock that it needs, in order."""
-    rows = await session.execute(
-        _HOLD,
-        {
-            "votes": [vote.vote_id for vote in votes],
-            "rounds": [vote.round_id for vote in votes],
-            "voters": [vote.voter_id for vote in votes],
-            "contents": [vote.content_id for vote in votes],
-            "amounts": [vote.amount for vote in votes],
-        },
-    )
-    return [Decision(*row) for row in rows]
+async def hold(session: Session | Statement, bodies: Sequence[str]) -> None:
+    """Decide the stakes in the bodies of `rounds.vote.placed` that have no row yet, and answer with
+    an event for each round and outcome. Takes every lock that it needs, in order."""
+    told = outbox.written_in_sql(session, 2 * len(bodies))
+    rows = rows_in_sql(session)
+    values = (*rows.values, texts(bodies), told["event_ids"], told["traceparent"])
+    await run(session, _HOLD.format(rows.before, rows.after), values)
+
+
+async def undecided(session: Session, votes: Sequence[UUID]) -> bool:
+    """Whether any of these votes has no row yet, or money held. All else is final."""
+    return (await session.execute(_UNDECIDED, {"votes": list(votes)})).first() is not None
 
 
 async def lock_round(session: Session, round_id: str) -> str:
@@ -155,9 +145,3 @@ async def rounds_with_refunds(session: Session) -> list[str]:
         " on r.round_id = w.round_id where not w.refunded and r.state = 'open' order by 1"
     )
     return list((await session.execute(text(query))).scalars())
-
-
-async def spend(session: Session, round_id: str, limit: int) -> int:
-    """Mark held stakes of a paid round as spent; returns how many there were."""
-    result = await session.execute(_SPEND, {"round_id": round_id, "limit": limit})
-    return result.rowcount

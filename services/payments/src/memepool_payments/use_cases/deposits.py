@@ -20,7 +20,7 @@ from memepool_common.db import Database, Session
 from memepool_common.events import outbox
 from memepool_payments import events
 from memepool_payments.adapters.chain_source import ChainSource, NotFound, Proof, Unspent
-from memepool_payments.domain.journal import POSTED, Leg, NewJournal, movement, request_hash
+from memepool_payments.domain.journal import POSTED, Movement, NewJournal, moving, request_hash
 from memepool_payments.settings import ChainSettings
 from memepool_payments.store import deposits, ledger
 from memepool_payments.store.deposits import Address, Deposit, Outpoint
@@ -224,15 +224,16 @@ async def _post_credit(session: Session, deposit: Deposit) -> None:
     available = (await ledger.accounts_of(session, [user]))[user]
     assets = await ledger.platform_account(session, ledger.CHAIN_ASSETS)
     receivable = (await ledger.accounts_of(session, [user], ledger.RECEIVABLE)).get(user)
-    repaid = 0
-    legs: list[Leg] = []
+    movements = moving(Movement(assets, available, deposit.amount))
     if receivable is not None:
         balances = await ledger.lock_balances(session, [available, receivable])
         repaid = min(-balances[receivable], deposit.amount)
-        legs += movement(2, assets, receivable, repaid)
-    legs += movement(1, assets, available, deposit.amount - repaid)
+        movements = moving(
+            Movement(assets, available, deposit.amount - repaid),
+            Movement(assets, receivable, repaid),
+        )
     key = f"deposit:{deposit.id}:{deposit.generation}"
-    await _post(session, deposit, "deposit", key, legs, events.DEPOSIT_CREDITED)
+    await _post(session, deposit, "deposit", key, movements, events.DEPOSIT_CREDITED)
 
 
 async def _post_reversal(session: Session, deposit: Deposit) -> None:
@@ -243,16 +244,20 @@ async def _post_reversal(session: Session, deposit: Deposit) -> None:
     assets = await ledger.platform_account(session, ledger.CHAIN_ASSETS)
     balances = await ledger.lock_balances(session, [available, receivable])
     taken = min(balances[available], deposit.amount)
-    legs = [
-        *movement(1, available, assets, taken),
-        *movement(2, receivable, assets, deposit.amount - taken),
-    ]
+    movements = moving(
+        Movement(available, assets, taken), Movement(receivable, assets, deposit.amount - taken)
+    )
     key = f"deposit:{deposit.id}:reverse:{deposit.generation}"
-    await _post(session, deposit, "deposit_reversal", key, legs, events.DEPOSIT_REVERSED)
+    await _post(session, deposit, "deposit_reversal", key, movements, events.DEPOSIT_REVERSED)
 
 
 async def _post(
-    session: Session, deposit: Deposit, kind: str, key: str, legs: Sequence[Leg], event_type: str
+    session: Session,
+    deposit: Deposit,
+    kind: str,
+    key: str,
+    movements: Sequence[Movement],
+    event_type: str,
 ) -> None:
     credited = kind == "deposit"
     journal = NewJournal(
@@ -260,7 +265,7 @@ async def _post(
         key=key,
         request_hash=request_hash(deposit.user_id, deposit.amount),
         kind=kind,
-        legs=tuple(legs),
+        movements=movements,
         sender_id=None if credited else deposit.user_id,
         recipient_id=deposit.user_id if credited else None,
         txid=deposit.txid,

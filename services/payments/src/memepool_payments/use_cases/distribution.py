@@ -18,11 +18,10 @@ from memepool_payments import events
 from memepool_payments.domain.distribution import Plan, objection
 from memepool_payments.domain.errors import NotStoppedError, RoundNotFoundError
 from memepool_payments.domain.journal import (
-    LINES_MAX,
     POSTED,
-    Leg,
+    Movement,
     NewJournal,
-    movement,
+    moving,
     request_hash,
 )
 from memepool_payments.store import distributions, ledger, stakes
@@ -30,7 +29,8 @@ from memepool_payments.store.distributions import Recorded
 from memepool_payments.store.stakes import Vote
 from memepool_payments.use_cases.stakes import REFUNDS_PER_TRANSACTION, refund, refund_some
 
-SPENT_PER_TRANSACTION = 5_000
+LINES_MAX = 250
+"""Rewards in one journal: their accounts are locked together, while others wait."""
 STOPPED = Counter("memepool_distributions_stopped_total", "Rounds whose plan was not paid")
 log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 async def receive(session: Session, recorded: Recorded, withdrawn: Sequence[UUID]) -> None:
     """Record a round's plan and refuse its later stakes; the rest is `work`'s."""
     plan = recorded.plan
-    await ledger.open_accounts(session, sorted({*plan.recipients}))
+    await ledger.open_accounts(session, sorted({*recorded.recipients}))
     if await stakes.lock_round(session, plan.round_id) != "open":
         return  # a repetition: the first one stands
     await distributions.record(session, recorded)
@@ -55,9 +55,7 @@ async def work(database: Database) -> None:
     failures = []
     for round_id in rounds:
         try:
-            async with database.read() as session:
-                recorded = await distributions.load(session, round_id)  # it never changes
-            while await step(database, recorded):
+            while await step(database, round_id):
                 pass
         except Exception as error:  # noqa: BLE001 - raised again once the others had their turn
             failures.append(error)
@@ -65,55 +63,53 @@ async def work(database: Database) -> None:
         raise failures[0]
 
 
-async def step(database: Database, recorded: Recorded) -> bool:
+async def step(database: Database, round_id: str) -> bool:
     """Do one step of a round; False once there is nothing left to do."""
-    round_id = recorded.plan.round_id
+    async with database.statement() as session:  # nearly always it is this
+        if await distributions.pay_chunk(session, round_id, LINES_MAX):
+            return True
     async with database.transaction() as session:
-        state, chunks_paid = await distributions.progress(session, round_id)
+        state = await distributions.lock(session, round_id)
         if state == "refunding":
             return await _refund_chunk(session, round_id)
         if state == "closed":
-            return await refund_some(session, round_id) or await _judge(session, recorded.plan)
-        if state != "paying":
+            return await refund_some(session, round_id) or await _judge(session, round_id)
+        # It may have been judged by another worker since we looked.
+        if state == "paying" and not await distributions.pay_chunk(session, round_id, LINES_MAX):
+            await _finish(session, round_id)
             return False
-        if chunks_paid == 0:
-            await _move_fee_and_carry(session, recorded.plan)
-        elif chunks_paid <= recorded.plan.chunks:
-            await _pay_chunk(session, recorded, chunks_paid)
-        elif not await stakes.spend(session, round_id, SPENT_PER_TRANSACTION):
-            await _finish(session, recorded.plan)
-            return False
-        else:
-            return True
-        await distributions.count_chunk(session, round_id)
-        return True
+        return state == "paying"
 
 
-async def _judge(session: Session, plan: Plan) -> bool:
+async def _judge(session: Session, round_id: str) -> bool:
+    plan = await distributions.load(session, round_id)
     reason = objection(plan, await distributions.holdings(session, plan))
-    if reason is None:
-        await distributions.take_carry(session, plan)
-        await distributions.start_paying(session, plan.round_id)
-        return True
-    await distributions.stop(session, plan.round_id, reason)
+    if reason is not None:
+        await _stop(session, round_id, reason)
+        return False
+    await distributions.take_carry(session, plan)
+    await _move_fee_and_carry(session, plan)
+    await distributions.start_paying(session, round_id)
+    return True
+
+
+async def _stop(session: Session, round_id: str, reason: str) -> None:
+    await distributions.stop(session, round_id, reason)
     data = events.DistributionStoppedData(
-        round_id=plan.round_id, reason=reason, stopped_at=datetime.now(UTC)
+        round_id=round_id, reason=reason, stopped_at=datetime.now(UTC)
     )
-    await outbox.append(
-        session, [events.about_round(events.DISTRIBUTION_STOPPED, plan.round_id, data)]
-    )
+    await outbox.append(session, [events.about_round(events.DISTRIBUTION_STOPPED, round_id, data)])
     await audit.record(
         session,
         actor_id=None,
         account_id=None,
         action="payments.distribution.stopped",
-        subject=plan.round_id,
+        subject=round_id,
         outcome=reason.partition(":")[0],
         details={"reason": reason},
     )
     STOPPED.inc()
-    log.error("distribution_stopped", round_id=plan.round_id, reason=reason)
-    return False
+    log.error("distribution_stopped", round_id=round_id, reason=reason)
 
 
 async def repair(session: Session, round_id: str, admin_id: UUID, *, refund_all: bool) -> str:
@@ -155,58 +151,39 @@ async def _move_fee_and_carry(session: Session, plan: Plan) -> None:
     escrow = await ledger.escrow_account(session, plan.round_id)
     carry = await ledger.platform_account(session, ledger.CARRY)
     fee = await ledger.platform_account(session, ledger.PLATFORM_FEE)
-    legs = (
-        *movement(1, carry, escrow, plan.carry_in),
-        *movement(2, escrow, fee, plan.fee),
-        *movement(3, escrow, carry, plan.carry_out),
+    movements = moving(
+        Movement(carry, escrow, plan.carry_in),
+        Movement(escrow, fee, plan.fee),
+        Movement(escrow, carry, plan.carry_out),
     )
-    await _post(session, plan.round_id, 0, "fee", legs)
+    if movements:  # an idle round has nothing to move
+        journal = NewJournal(
+            scope="payout",
+            key=f"payout:{plan.round_id}:0",
+            request_hash=request_hash(*movements),
+            kind="fee",
+            movements=movements,
+            round_id=plan.round_id,
+        )
+        (posting,) = await ledger.post(session, [journal])
+        if posting.outcome != POSTED or posting.replayed:
+            raise AssertionError("the round's row says that it is not paid yet")
     if plan.carry_out:
         await distributions.leave_carry(session, plan.round_id, plan.carry_out)
 
 
-async def _pay_chunk(session: Session, recorded: Recorded, chunk: int) -> None:
-    plan = recorded.plan
-    lines = range((chunk - 1) * LINES_MAX, min(chunk * LINES_MAX, len(plan.amounts)))
-    accounts = await ledger.accounts_of(session, [plan.recipients[line] for line in lines])
-    escrow = await ledger.escrow_account(session, plan.round_id)
-    legs = [
-        Leg(accounts[plan.recipients[line]], plan.amounts[line], number, recorded.reasons[line])
-        for number, line in enumerate(lines, 1)
-    ]
-    total = sum(leg.amount for leg in legs)
-    await _post(session, plan.round_id, chunk, "reward", (Leg(escrow, -total, 0), *legs))
-
-
-async def _post(
-    session: Session, round_id: str, chunk: int, kind: str, legs: tuple[Leg, ...]
-) -> None:
-    journal = NewJournal(
-        scope="payout",
-        key=f"payout:{round_id}:{chunk}",
-        request_hash=request_hash(legs),
-        kind=kind,
-        legs=legs,
-        round_id=round_id,
-    )
-    (posting,) = await ledger.post(session, [journal])
-    if posting.outcome != POSTED or posting.replayed:
-        raise AssertionError("the round's row says that this chunk is not paid yet")
-
-
-async def _finish(session: Session, plan: Plan) -> None:
-    escrow = await ledger.escrow_account(session, plan.round_id)
+async def _finish(session: Session, round_id: str) -> None:
+    plan = await distributions.load(session, round_id)
+    escrow = await ledger.escrow_account(session, round_id)
     if await ledger.total(session, escrow) != 0:
         raise AssertionError("a paid round leaves its escrow empty")
-    await distributions.finish(session, plan.round_id)
+    await distributions.finish(session, round_id)
     data = events.RewardsDistributedData(
-        round_id=plan.round_id,
+        round_id=round_id,
         pot=plan.pot,
         fee=plan.fee,
         rewards=plan.rewards,
         carry_out=plan.carry_out,
         distributed_at=datetime.now(UTC),
     )
-    await outbox.append(
-        session, [events.about_round(events.REWARDS_DISTRIBUTED, plan.round_id, data)]
-    )
+    await outbox.append(session, [events.about_round(events.REWARDS_DISTRIBUTED, round_id, data)])

@@ -20,7 +20,6 @@ class Acquaintance:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._met: OrderedDict[UUID, int] = OrderedDict()
-        self._fee_account: int | None = None
 
     async def meet(self, principal: Principal) -> int:
         """The caller's account, made if there is none; auth's own event is always newer."""
@@ -49,13 +48,6 @@ class Acquaintance:
         if found is not None:
             self._remember(found)
         return found
-
-    async def fee_account(self) -> int:
-        """The platform's, where fees go."""
-        if self._fee_account is None:
-            async with self._database.read() as session:
-                self._fee_account = await ledger.platform_account(session, ledger.PLATFORM_FEE)
-        return self._fee_account
 
     def _remember(self, found: Recipient) -> int:
         self._met[found.user_id] = found.account_id

@@ -1,26 +1,12 @@
-"""The Poster: journals of concurrent callers, posted in batches."""
+"""The Poster: transfers of concurrent callers, posted in batches."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
-from sqlalchemy import insert
+from collections.abc import Sequence
 
 from memepool_common.collector import Collector
 from memepool_common.db import Database
-from memepool_common.events import NewEvent, outbox
-from memepool_common.tables import audit_log
-from memepool_payments.domain.journal import POSTED, NewJournal, Posting
-from memepool_payments.store import ledger
-from memepool_payments.store.ledger import Velocity
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A journal, and the events and audit lines to be written with it if it is posted now."""
-
-    journal: NewJournal
-    announce: Callable[[Posting], Sequence[NewEvent]]
-    audit: Callable[[Posting], Sequence[dict[str, object]]]
+from memepool_payments.domain.journal import NewTransfer, Posting, without_repetitions
+from memepool_payments.store import transfers
+from memepool_payments.store.transfers import Rules
 
 
 class Poster:
@@ -30,35 +16,26 @@ class Poster:
     its key will get the stored answer.
     """
 
-    def __init__(self, database: Database, velocity: Velocity | None = None) -> None:
+    def __init__(self, database: Database, rules: Rules) -> None:
+        self.rules = rules
         self._database = database
-        self._velocity = velocity
-        self._collector: Collector[Order, Posting] = Collector(self._post)
+        self._collector: Collector[NewTransfer, Posting] = Collector(self._post)
 
-    async def post(self, order: Order) -> Posting:
-        """Post one journal.
+    async def post(self, transfer: NewTransfer) -> Posting:
+        """Post one transfer.
 
         Raises:
             Problem: 503 `overloaded` when too many are waiting.
         """
-        return await self._collector.submit(order)
+        return await self._collector.submit(transfer)
 
     async def drain(self) -> None:
         """Wait until nothing is in flight."""
         await self._collector.drain()
 
-    async def _post(self, orders: Sequence[Order]) -> Sequence[Posting | Exception]:
-        async with self._database.transaction() as session:
-            journals = [order.journal for order in orders]
-            postings = await ledger.post(session, journals, self._velocity)
-            fresh = [
-                (order, posting)
-                for order, posting in zip(orders, postings, strict=True)
-                if posting.outcome == POSTED and not posting.replayed
-            ]
-            events = [event for order, posting in fresh for event in order.announce(posting)]
-            await outbox.append(session, events)
-            lines = [line for order, posting in fresh for line in order.audit(posting)]
-            if lines:
-                await session.execute(insert(audit_log), lines)
+    async def _post(self, batch: Sequence[NewTransfer]) -> Sequence[Posting | Exception]:
+        postings: list[Posting] = []
+        for part in without_repetitions(batch, lambda each: (each.sender_id, each.key)):
+            async with self._database.statement() as session:
+                postings += await transfers.post(session, part, self.rules)
         return postings

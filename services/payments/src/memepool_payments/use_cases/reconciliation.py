@@ -5,7 +5,7 @@ from prometheus_client import Gauge
 from sqlalchemy import text
 
 from memepool_common import audit
-from memepool_common.db import Database, Session
+from memepool_common.db import Database, Session, take_time
 from memepool_payments.domain.errors import WithdrawalsStoppedError
 from memepool_payments.store import invariants, reads, stops
 
@@ -25,7 +25,7 @@ async def reconcile(database: Database) -> dict[str, int]:
     none leaves either. The stop stays until a person lifts it.
     """
     async with database.read() as session:
-        await session.execute(text(f"set local statement_timeout = {TIMEOUT_S * 1_000}"))
+        await take_time(session, TIMEOUT_S)
         await session.execute(text(f"set local work_mem = '{WORK_MEM_MB}MB'"))
         broken = await invariants.broken(session)
         reserves = await reads.reserves(session)
@@ -35,7 +35,7 @@ async def reconcile(database: Database) -> dict[str, int]:
     COINS.set(reserves.coins)
     if broken:
         log.error("ledger_broken", **broken)
-        await _stop_withdrawals(database, broken)
+        await stop_withdrawals(database, broken)
     async with database.read() as session:
         STOPPED.set(await stops.reason(session) is not None)
     return broken
@@ -47,7 +47,8 @@ async def require_withdrawals(session: Session) -> None:
         raise WithdrawalsStoppedError("Withdrawals are stopped while the ledger is being checked.")
 
 
-async def _stop_withdrawals(database: Database, broken: dict[str, int]) -> None:
+async def stop_withdrawals(database: Database, broken: dict[str, int]) -> None:
+    """Let nothing leave the platform until a person lifts the stop."""
     async with database.transaction() as session:
         if await stops.stop(session, ", ".join(sorted(broken))):
             await audit.record(

@@ -1,6 +1,8 @@
 """The audit chain: made beside the ledger, never in the way of who posts; and its verification."""
 
 import asyncio
+import math
+import time
 from typing import NamedTuple
 
 import structlog
@@ -17,12 +19,18 @@ log = structlog.get_logger(__name__)
 
 
 class Verdict(NamedTuple):
-    """What a verification found; `problem` is None if every block is as it was sealed."""
+    """What a verification found: `problem` is None if every block that it looked at, the last one
+    being `head`, is as it was sealed; `whole` if no block comes after that."""
 
-    blocks: int
     journals: int
     head: Block | None
     problem: str | None
+    whole: bool = True
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there are up to `head`."""
+        return 0 if self.head is None else self.head.seq
 
 
 async def seal(database: Database) -> int:
@@ -67,22 +75,31 @@ async def _ended(database: Database, transaction_id: int) -> bool:
         await asyncio.sleep(WAIT_STEP_S)
 
 
-async def verify(database: Database, *, contains: bytes | None = None) -> Verdict:
+async def verify(
+    database: Database,
+    *,
+    contains: bytes | None = None,
+    after: Block | None = None,
+    limit_s: float = math.inf,
+) -> Verdict:
     """Compute every block anew from the ledger's rows, and compare.
 
     Args:
+        after: a block that was found to be as it should: go on from there.
+        limit_s: how long to go on.
         contains: the hash of a block that was noted elsewhere, and must still be in the chain:
             whoever can rewrite the ledger could rewrite the blocks, too, but not the note.
     """
-    before: Block | None = None
+    before = after
     journals = 0
+    deadline_s = time.monotonic() + limit_s
     found = contains is None
     while True:
         async with database.read() as session:
             block = await blocks.after(session, 0 if before is None else before.seq)
             if block is None:
                 problem = None if found else "no block has the hash that the chain must contain"
-                return Verdict(0 if before is None else before.seq, journals, before, problem)
+                return Verdict(journals, before, problem)
             first = 1 if before is None else before.last_journal + 1
             rows = await blocks.rows(session, first, block.last_journal)
         if block_of(before, first, block.last_journal, rows) != block:
@@ -90,7 +107,9 @@ async def verify(database: Database, *, contains: bytes | None = None) -> Verdic
                 f"block {block.seq} (journals {block.first_journal} to {block.last_journal})"
                 " is not what was sealed"
             )
-            return Verdict(0 if before is None else before.seq, journals, before, problem)
+            return Verdict(journals, before, problem)
         found = found or block.hash == contains
         journals += block.journals
         before = block
+        if time.monotonic() >= deadline_s:
+            return Verdict(journals, before, None, whole=False)

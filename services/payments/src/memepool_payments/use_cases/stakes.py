@@ -1,44 +1,26 @@
-"""The stake of a vote: held, refused, or given back."""
+"""The stake of a vote, once it is not to count: void, or given back."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from uuid import UUID
 
 from memepool_common.db import Database, Session
 from memepool_common.events import NewEvent, outbox
 from memepool_payments import events
-from memepool_payments.domain.journal import POSTED, NewJournal, movement, request_hash
+from memepool_payments.domain.journal import POSTED, Movement, NewJournal, request_hash
 from memepool_payments.store import ledger, stakes
-from memepool_payments.store.stakes import Decision, Refund, Vote
+from memepool_payments.store.stakes import Refund, Vote
 
 REFUNDS_PER_TRANSACTION = 500
-HELD = "held"
-
-
-async def hold(session: Session, votes: Sequence[Vote]) -> None:
-    """Decide the stakes of a batch and answer with one event per round and outcome."""
-    by_round: dict[str, list[Decision]] = defaultdict(list)
-    for decision in await stakes.hold(session, votes):
-        by_round[decision.round_id].append(decision)
-    answers = []
-    for round_id, decisions in by_round.items():
-        held = [decision.vote_id for decision in decisions if decision.outcome == HELD]
-        refused = [decision for decision in decisions if decision.outcome != HELD]
-        if held:
-            data = events.StakesHeldData(round_id=round_id, vote_id=held)
-            answers.append(events.about_round(events.STAKE_HELD, round_id, data))
-        if refused:
-            rejected = events.StakesRejectedData(
-                round_id=round_id,
-                vote_id=[decision.vote_id for decision in refused],
-                reason=[decision.outcome for decision in refused],
-            )
-            answers.append(events.about_round(events.STAKE_REJECTED, round_id, rejected))
-    await outbox.append(session, answers)
 
 
 async def reject(session: Session, round_id: str, votes: Sequence[Vote]) -> None:
-    """Rounds does not count these votes: void where nothing is held yet, else refunded."""
+    """Rounds does not count these votes: void where nothing is held yet, else refunded.
+
+    Mostly they are those that we refused: then nothing is to be done, and no lock on the round
+    stops the votes that others place in it.
+    """
+    if not await stakes.undecided(session, [vote.vote_id for vote in votes]):
+        return
     state = await stakes.lock_round(session, round_id)
     await stakes.mark_void(session, votes, "vote_rejected")
     if state in ("open", "closed"):  # later, what is held was counted and belongs to the plan
@@ -89,7 +71,7 @@ async def refund(session: Session, round_id: str, votes: Sequence[UUID], reason:
             key=str(each.vote_id),
             request_hash=request_hash(each.amount),
             kind="stake_refund",
-            legs=tuple(movement(1, escrow, accounts[each.voter_id], each.amount)),
+            movements=[Movement(escrow, accounts[each.voter_id], each.amount)],
             round_id=round_id,
             recipient_id=each.voter_id,
         )

@@ -1,18 +1,14 @@
 """Money from one user to another."""
 
 import asyncio
-from collections.abc import Iterable
+import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 from memepool_chain.address import AddressError, decode_p2pkh
 from memepool_chain.network import Network
-from memepool_common.events import NewEvent
-from memepool_common.ids import uuid7
+from memepool_common.ids import UUID_PATTERN, uuid7
 from memepool_common.tokens import Principal
-from memepool_payments import events
 from memepool_payments.domain.errors import (
     IdempotencyKeyReusedError,
     InvalidRecipientError,
@@ -25,21 +21,19 @@ from memepool_payments.domain.journal import (
     KEY_REUSED,
     POSTED,
     TOO_FAST,
-    TRANSFER_FEE,
-    Leg,
-    NewJournal,
+    NewTransfer,
     Posting,
-    movement,
     request_hash,
 )
 from memepool_payments.store.members import Recipient
 from memepool_payments.use_cases.members import Acquaintance
-from memepool_payments.use_cases.posting import Order, Poster
+from memepool_payments.use_cases.posting import Poster
 
 WAIT_S = 2.0
 WAIT_STEP_S = 0.05
 LINE = 1
 HOUR_S = 3_600
+_USER_ID = re.compile(UUID_PATTERN)  # no other form: the text that is signed is one line
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +64,11 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What a transfer needs: who is who, the ledger, and the rules. `fee` is in satoshis."""
+    """What a transfer needs: who is who, and the ledger."""
 
     acquaintance: Acquaintance
     poster: Poster
     network: Network
-    fee: int
 
 
 async def transfer(desk: Desk, wanted: Transfer) -> tuple[Posting, UUID]:
@@ -86,28 +79,20 @@ async def transfer(desk: Desk, wanted: Transfer) -> tuple[Posting, UUID]:
         TooFastError: the user has sent too much within this hour.
         IdempotencyKeyReusedError, SelfTransferError, InvalidRecipientError, NotKnownYetError.
     """
-    recipient = await recipient_of(desk, wanted)
     source = await desk.acquaintance.meet(wanted.sender)
-    fee: Iterable[Leg] = ()
-    if desk.fee:
-        target = await desk.acquaintance.fee_account()
-        fee = movement(LINE + 1, source, target, desk.fee, TRANSFER_FEE)
-    journal = NewJournal(
-        scope=wanted.scope,
-        key=wanted.ledger_key,
-        request_hash=wanted.fingerprint,
-        kind="transfer",
-        legs=(*movement(LINE, source, recipient.account_id, wanted.amount), *fee),
-        sender_id=wanted.sender.user_id,
-        recipient_id=recipient.user_id,
-        memo=wanted.memo,
+    recipient = await recipient_of(desk, wanted)
+    posting = await desk.poster.post(
+        NewTransfer(
+            sender_id=wanted.sender.user_id,
+            recipient_id=recipient.user_id,
+            source=source,
+            target=recipient.account_id,
+            amount=wanted.amount,
+            memo=wanted.memo,
+            key=wanted.ledger_key,
+            request_hash=wanted.fingerprint,
+        )
     )
-    order = Order(
-        journal,
-        announce=lambda posting: [_event(posting, wanted, recipient)],
-        audit=lambda posting: _audit(posting, wanted, recipient),
-    )
-    posting = await desk.poster.post(order)
     if posting.outcome == KEY_REUSED:
         raise IdempotencyKeyReusedError(
             "This Idempotency-Key was used for another request; use a new key."
@@ -144,11 +129,8 @@ async def recipient_of(desk: Desk, wanted: Transfer) -> Recipient:
 
 
 def _named(recipient: str, network: Network) -> tuple[UUID | None, str | None]:
-    if len(recipient) == 36:
-        try:
-            return UUID(recipient), None
-        except ValueError:
-            pass
+    if _USER_ID.fullmatch(recipient):
+        return UUID(recipient), None
     try:
         decode_p2pkh(recipient, network)
     except AddressError as error:
@@ -156,32 +138,3 @@ def _named(recipient: str, network: Network) -> tuple[UUID | None, str | None]:
             f"The recipient is neither a user id nor a wallet address: {error}"
         ) from error
     return None, recipient
-
-
-def _event(posting: Posting, wanted: Transfer, recipient: Recipient) -> NewEvent:
-    transfer_id = transaction_id(posting.journal_id, LINE)
-    data = events.TransferPostedData(
-        transaction_id=transfer_id,
-        sender=wanted.sender.user_id,
-        recipient=recipient.user_id,
-        amount=wanted.amount,
-        memo=wanted.memo,
-        posted_at=posting.created_at,
-    )
-    return events.about_user(
-        events.TRANSFER_POSTED, transfer_id, data, wanted.sender.user_id, recipient.user_id
-    )
-
-
-def _audit(posting: Posting, wanted: Transfer, recipient: Recipient) -> list[dict[str, Any]]:
-    """A line in either feed."""
-    line = {
-        "at": datetime.now(UTC),
-        "actor_id": wanted.sender.user_id,
-        "action": "payments.transfer.posted",
-        "subject": transaction_id(posting.journal_id, LINE),
-        "outcome": "done",
-        "address": None,
-        "details": {"amount": wanted.amount},
-    }
-    return [{**line, "account_id": user} for user in (wanted.sender.user_id, recipient.user_id)]

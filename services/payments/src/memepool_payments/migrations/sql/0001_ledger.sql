@@ -19,15 +19,19 @@ insert into account (kind) values ('platform_fee'), ('carry'), ('chain_assets');
 
 -- Only where a limit must hold or a debt must be known. Accounts that gather credits while many
 -- post (escrow, fee, carry) have no row: it would be the one row that everybody waits for.
+-- `sent` and `sends`: satoshis and transfers that left in the hour (since 1970) of the last posting.
 create table balance (
   account_id bigint primary key references account,
   posted bigint not null default 0,
   limited boolean not null,
   frozen boolean not null default false,
+  sent_hour bigint not null default 0,
+  sent bigint not null default 0,
+  sends integer not null default 0,
   check (posted >= 0 or not limited)
 ) with (fillfactor = 50);
 
--- A refusal is a journal too, with its reason as outcome and without entries: a key is answered
+-- A refusal is a journal too, with its reason as outcome and without movements: a key is answered
 -- once, whatever the answer was.
 create table journal (
   id bigint generated always as identity primary key,
@@ -35,7 +39,8 @@ create table journal (
   key text not null,
   request_hash bytea not null,
   kind text not null check (kind in (
-    'deposit', 'deposit_reversal', 'stake', 'stake_refund', 'reward', 'transfer', 'fee')),
+    'deposit', 'deposit_reversal', 'stake', 'stake_refund', 'reward', 'transfer', 'transfer_reversal',
+    'withdrawal', 'fee')),
   outcome text not null,
   round_id text,
   sender_id uuid,
@@ -46,17 +51,32 @@ create table journal (
   unique (scope, key)
 );
 
--- `line` numbers the movements of a journal: entries of one line are one movement, seen from its
--- two ends. One index serves history and sums per account; sums per journal are the reconciler's.
-create table entry (
-  account_id bigint not null,
+-- An amount from one account to another: a movement cannot be out of balance, so no journal can.
+-- What the two ends had afterwards is kept where balances are materialised.
+create table movement (
   journal_id bigint not null,
-  line smallint not null,
-  amount bigint not null check (amount <> 0),
-  balance_after bigint,
+  line smallint not null check (line > 0),
+  source bigint not null,
+  target bigint not null,
+  amount bigint not null check (amount > 0),
+  source_after bigint,
+  target_after bigint,
   note text,
-  primary key (account_id, journal_id, line)
+  check (source <> target)
 );
+create index movement_source on movement (source, journal_id, line);
+create index movement_target on movement (target, journal_id, line);
+-- By journal: costs next to nothing to keep, for the sealer and whoever looks at one journal.
+create index movement_journal on movement using brin (journal_id)
+  with (pages_per_range = 32, autosummarize = on);
+
+-- The same as an account sees it: what came and what went.
+create view entry as
+  select source as account_id, journal_id, line, -amount as amount, source_after as balance_after,
+         note
+  from movement
+  union all
+  select target, journal_id, line, amount, target_after, note from movement;
 
 create function refuse_change() returns trigger language plpgsql as $$
 begin
@@ -65,19 +85,8 @@ begin
 end $$;
 create trigger journal_append_only before update or delete or truncate on journal
   for each statement execute function refuse_change();
-create trigger entry_append_only before update or delete or truncate on entry
+create trigger movement_append_only before update or delete or truncate on movement
   for each statement execute function refuse_change();
-
--- All entries of a journal are inserted by one statement, so the check needs no deferring.
-create function require_zero_sum() returns trigger language plpgsql as $$
-begin
-  if exists (select from added group by journal_id having sum(amount) <> 0) then
-    raise exception 'the entries of a journal must sum to zero' using errcode = 'check_violation';
-  end if;
-  return null;
-end $$;
-create trigger entry_zero_sum after insert on entry referencing new table as added
-  for each statement execute function require_zero_sum();
 
 create table member (
   user_id uuid primary key,

@@ -16,13 +16,13 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# What is not listed, the application role may not do: journals, entries, balances and accounts
-# are written by the ledger's functions alone, and a plan is never changed.
+# What is not listed, the application role may not do: journals, movements, balances and
+# accounts are written by the ledger's functions alone, and a plan is never changed.
 GRANTS = {
     "account": "select",
     "balance": "select",
     "journal": "select",
-    "entry": "select",
+    "movement": "select",
     "member": "select, insert, update",
     "block_mark": "select, insert",
     "payment_round": "select, insert, update",
@@ -42,10 +42,19 @@ FUNCTIONS = (
     "lock_balances(bigint[])",
     (
         "post_journals(text[], text[], bytea[], text[], text[], uuid[], uuid[], text[], text[],"
-        " int[], int[], bigint[], bigint[], text[])"
+        " int[], bigint[], bigint[], bigint[], text[], bigint, int)"
     ),
 )
-FILES = ("0001_ledger", "0001_functions", "0001_rounds", "0001_deposits")
+FILES = (
+    "0001_ledger",
+    "0001_accounts",
+    "0001_posting",
+    "0001_transfers",
+    "0001_rounds",
+    "0001_payout",
+    "0001_stakes",
+    "0001_deposits",
+)
 
 
 def upgrade() -> None:
@@ -60,15 +69,17 @@ def upgrade() -> None:
         grant(op, f"function {function}", "execute")
     for table, rights in GRANTS.items():
         grant(op, table, rights)
+    grant(op, "entry", "select")
 
 
 def downgrade() -> None:
     """Drop everything."""
-    op.execute("drop function hold_stakes(uuid[], text[], uuid[], uuid[], bigint[])")
+    op.execute("drop function hold_votes")
+    op.execute("drop function pay_chunk")
+    op.execute("drop function post_transfers")
     for function in FUNCTIONS:
         op.execute(f"drop function {function}")
     for table in GRANTS:
         op.execute(f"drop table {table} cascade")
     op.execute("drop function refuse_change()")
-    op.execute("drop function require_zero_sum()")
     drop_common_tables(op)

@@ -20,7 +20,7 @@ def upgrade() -> None:
     """Count missed looks; allow two more states of a round."""
     op.execute("alter table deposit add column missed smallint not null default 0")
     op.execute("create index deposit_pending on deposit (user_id) where state = 'pending'")
-    _states(f"{STATES}, 'refunding', 'refunded'", due="'closed', 'paying', 'refunding'")
+    _states(f"{STATES}, 'refunding', 'refunded'")
 
 
 def downgrade() -> None:
@@ -31,14 +31,12 @@ def downgrade() -> None:
         "update payment_round set state = 'stopped', stop_reason = 'refunded'"
         " where state in ('refunding', 'refunded')"
     )
-    _states(STATES, due="'closed', 'paying'")
+    _states(STATES)
 
 
-def _states(states: str, *, due: str) -> None:
+def _states(states: str) -> None:
     op.execute("alter table payment_round drop constraint payment_round_state_check")
     op.execute(
         "alter table payment_round add constraint payment_round_state_check"
         f" check (state in ({states}))"
     )
-    op.execute("drop index payment_round_due")
-    op.execute(f"create index payment_round_due on payment_round (round_id) where state in ({due})")

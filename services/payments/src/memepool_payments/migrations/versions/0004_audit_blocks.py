@@ -15,14 +15,14 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create both; entries get an index by journal that costs next to nothing to keep."""
+    """Create both."""
     op.execute("""
         create table audit_block (
           seq bigint primary key,
           first_journal bigint not null unique,
           last_journal bigint not null check (last_journal >= first_journal),
           journals bigint not null,
-          entries bigint not null,
+          movements bigint not null,
           prev_hash bytea not null unique,
           rows_hash bytea not null,
           hash bytea not null unique,
@@ -31,9 +31,6 @@ def upgrade() -> None:
     op.execute("""
         create trigger audit_block_append_only before update or delete or truncate on audit_block
           for each statement execute function refuse_change()""")
-    op.execute("""
-        create index entry_journal on entry using brin (journal_id)
-          with (pages_per_range = 32, autosummarize = on)""")
     op.execute("""
         create table withdrawal_stop (
           only_one boolean primary key default true check (only_one),
@@ -47,5 +44,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop both."""
     op.execute("drop table withdrawal_stop")
-    op.execute("drop index entry_journal")
     op.execute("drop table audit_block")
