@@ -65,7 +65,7 @@ async def api(
         url = await stack.enter_async_context(stub_auth(issuer))
         settings = Settings(
             database=database_settings,
-            authn=AuthnSettings(internal_url=url),
+            authn=AuthnSettings(internal_url=url, stale_after_s=60),
             chain=ChainSettings(network="regtest"),
             wait=WaitSettings(projection_s_max=0.5),
         )

@@ -1,5 +1,6 @@
 """A chain that tests mine, a payments that tests answer for, and rounds between them."""
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,13 +20,16 @@ from memepool_common.db import Database
 from memepool_common.events import Event
 from memepool_common.ids import uuid7
 from memepool_rounds.consumers import SUBSCRIPTIONS
-from memepool_rounds.store import rounds, votes
+from memepool_rounds.domain.rounds import RoundState
+from memepool_rounds.events import EVENTS
+from memepool_rounds.store import results, rounds, votes
+from memepool_rounds.store.results import StoredResult
 from memepool_rounds.store.rounds import StoredRound
-from memepool_rounds.store.votes import StoredVote
+from memepool_rounds.store.votes import PlaceVote, StoredVote
 from memepool_rounds.use_cases.closing import look_at_closing_rounds
 from memepool_rounds.use_cases.entering import Entry, Limits, enter_meme
 from memepool_rounds.use_cases.following import Follower, RoundRules
-from memepool_rounds.use_cases.voting import PlaceVote, place_votes
+from memepool_rounds.use_cases.voting import place_votes
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HANDLERS = {name: f for each in SUBSCRIPTIONS for name, f in each.handlers.items()}
@@ -256,11 +260,16 @@ class World:
         await self.tell("memepool.payments.rewards.distributed.v1", data)
 
     async def events(self, name: str) -> list[dict[str, Any]]:
-        """The data of all events of a kind (`round.closed`), in the order of the outbox."""
+        """The data of all events of a kind (`round.closed`), in the order of the outbox; exactly
+        what their model would write."""
         query = text("select payload from outbox where event_type = :type order by seq")
+        event_type = f"memepool.rounds.{name}.v1"
         async with self.database.read() as session:
-            found = await session.execute(query, {"type": f"memepool.rounds.{name}.v1"})
-            return [orjson.loads(bytes(payload)) for payload in found.scalars()]
+            found = (await session.execute(query, {"type": event_type})).scalars()
+            told = [orjson.loads(bytes(payload)) for payload in found]
+        for data in told:
+            assert EVENTS[event_type].model_validate(data).model_dump(mode="json") == data
+        return told
 
     async def round(self, round_id: int) -> StoredRound:
         """A round as it stands."""
@@ -300,3 +309,29 @@ def wish(
         key=key,
         request_hash=hashlib.sha256(sent).digest(),
     )
+
+
+async def blocked(world: World) -> None:
+    """Wait until some session waits for a lock."""
+    async with asyncio.timeout(10):
+        while not await world.rows(
+            "select from pg_stat_activity where datname = current_database()"
+            " and wait_event_type = 'Lock'"
+        ):
+            await asyncio.sleep(0.01)
+
+
+async def result_of(world: World, round_id: int) -> StoredResult:
+    async with world.database.read() as session:
+        found = await results.of_round(session, round_id)
+    assert found is not None
+    return found
+
+
+async def state_of(world: World, round_id: int) -> RoundState:
+    return (await world.round(round_id)).state
+
+
+async def placed(world: World, meme: UUID, amounts: Sequence[int]) -> list[StoredVote]:
+    outcomes = await world.place_all([wish(meme, amount) for amount in amounts])
+    return [each for each in outcomes if isinstance(each, StoredVote)]

@@ -109,6 +109,18 @@ async def test_waiting_in_vain_answers_202(api: Api) -> None:
     assert (answer.status_code, answer.json()["state"]) == (202, "pending")
 
 
+async def test_a_key_means_the_same_vote_whether_its_outcome_is_waited_for_or_not(api: Api) -> None:
+    meme, _ = await entered(api)
+    viewer, body = api.issuer.principal(), {"contentId": meme, "amount": 7}
+    first = await api.post("/rounds/current/vote", body, viewer, key="k")
+    await hold_all(api)
+    waited = await api.post(
+        "/rounds/current/vote", body, viewer, key="k", headers={"Prefer": "wait=2"}
+    )
+    assert (first.status_code, waited.status_code) == (202, 201)
+    assert waited.json() == first.json() | {"state": "counted"}
+
+
 async def test_256_votes_at_once_go_in_few_batches(api: Api) -> None:
     meme, _ = await entered(api)
     viewers = [api.issuer.principal() for _ in range(8)] * 32
@@ -127,7 +139,7 @@ async def test_256_votes_at_once_go_in_few_batches(api: Api) -> None:
                 for i, viewer in enumerate(viewers)
             )
         )
-    assert {answer.status_code for answer in answers} == {202}
+    assert {answer.status_code for answer in answers} == {202}, answers[0].text
     votes = [answer.json() for answer in answers]
     assert len({vote["sequence"] for vote in votes}) == 256
     placed = await api.world.events("vote.placed")

@@ -127,6 +127,18 @@ async def test_a_branch_that_comes_back_is_sure_again(world: World) -> None:
     assert (await world.round(100)).finality == "confirmed(4)"
 
 
+async def test_the_common_ancestor_is_found_however_far_back_it_lies(world: World) -> None:
+    await world.block(300)
+    world.source.mine(306, on=world.source.at(95), name="22")
+    await world.follower.poll()
+    async with world.database.read() as session:
+        tip = await headerstore.tip(session)
+        (seen,) = await chain_view.recent_reorganisations(session, 5)
+    assert (tip.hash, tip.height) == (world.source.best.hash, 401)
+    assert (seen.fork_height, seen.depth) == (95, 305)
+    assert len(await world.events("block.disconnected")) == 305
+
+
 async def test_a_heavier_branch_of_lower_height_reopens_nothing(world: World) -> None:
     """More work in fewer blocks cannot be mined on regtest: the store is told that it is so."""
     await world.block(3)

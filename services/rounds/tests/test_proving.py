@@ -4,6 +4,7 @@ import asyncio
 import copy
 import hashlib
 import json
+import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -115,6 +116,30 @@ async def test_a_bundle_never_changes_and_has_only_what_is_needed(api: Api) -> N
     assert "immutable" in again.headers["cache-control"]
 
 
+async def test_a_refunded_rounds_bundle_still_holds(api: Api, tmp_path: Path) -> None:
+    """The carry that it took is another round's by now."""
+    left = await play(api.world, Random(3), memes=2, votes=10)
+    entry = await api.world.enter()
+    await api.world.hold(await api.world.place(entry.content_id, 50))
+    await api.world.block()
+    await api.world.look()
+    (_, closed) = await api.world.events("round.closed")
+    assert [each["roundId"] for each in closed["carrySources"]] == [str(left)]
+    before = await bundle_of(api, int(closed["roundId"]))
+    whole = {"roundId": closed["roundId"], "voteId": [], "reason": "round_refunded"}
+    await api.world.tell("memepool.payments.stake.refunded.v1", whole)
+    after = await play(api.world, Random(4), memes=2, votes=10)
+    assert await bundle_of(api, int(closed["roundId"])) == before
+    results = (await api.get(f"/rounds/{closed['roundId']}/results")).json()
+    assert results["carryIn"] == sum(each["amount"] for each in results["carrySources"]) > 0
+    files = [tmp_path / "refunded.json", tmp_path / "after.json"]
+    files[0].write_bytes(before)
+    files[1].write_bytes(await bundle_of(api, after))
+    code, output = await verify(*files)
+    assert code == 0, output
+    assert json.loads(files[1].read_bytes())["inputs"]["carrySources"] == closed["carrySources"]
+
+
 def _more_to_the_first(bundle: Document) -> None:
     bundle["results"]["rewards"][0]["amount"] += 1
 
@@ -163,6 +188,21 @@ def _another_carry(bundle: Document) -> None:
     bundle["inputs"]["carrySources"] = [{"amount": 5, "roundId": "1"}]
 
 
+def _a_carry_twice(bundle: Document) -> None:
+    bundle["inputs"]["carrySources"] *= 2
+    _recomputed(bundle)
+
+
+def _a_carry_that_takes(bundle: Document) -> None:
+    bundle["inputs"]["carrySources"] = [{"amount": -5, "roundId": "1"}]
+    _recomputed(bundle)
+
+
+def _recomputed(bundle: Document) -> None:
+    """Results and roots that follow from what was changed: only the change itself is wrong."""
+    bundle["results"] = runpy.run_path(str(VERIFIER))["recompute"](bundle["inputs"])
+
+
 def _a_float(bundle: Document) -> None:
     bundle["inputs"]["votes"][0] |= {"amount": 1e3}
 
@@ -174,13 +214,16 @@ def _nothing_there(bundle: Document) -> None:
 DOCTORS: list[Callable[[Document], None]] = [
     *(_more_to_the_first, _a_vote_less, _a_larger_vote, _votes_swapped, _a_vote_twice),
     *(_a_vote_for_oneself, _a_header_without_work, _a_header_less, _another_closing_block),
-    *(_another_fee, _another_carry, _a_float, _nothing_there),
+    *(_another_fee, _another_carry, _a_carry_twice, _a_carry_that_takes, _a_float),
+    _nothing_there,
 ]
 
 
 async def test_a_doctored_bundle_does_not_hold(api: Api, tmp_path: Path) -> None:
+    await play(api.world, Random(2), memes=3, votes=20)
     round_id = await play(api.world, Random(2), memes=3, votes=20)
     honest = json.loads(await bundle_of(api, round_id))
+    assert len(honest["inputs"]["carrySources"]) == 1
     path = tmp_path / "bundle.json"
     for doctor in DOCTORS:
         doctored = copy.deepcopy(honest)
@@ -191,8 +234,14 @@ async def test_a_doctored_bundle_does_not_hold(api: Api, tmp_path: Path) -> None
     path.write_text(json.dumps(honest))
     code, output = await verify(path)
     assert (code, "canonical" in output) == (1, True)
-    path.write_text("{")
-    assert (await verify(path))[0] == 2
+    for unreadable in ("{", '{"format":"memepool-round-1"}', "[" * 100_000):
+        path.write_text(unreadable)
+        code, output = await verify(path)
+        assert (code, "cannot be read" in output) == (2, True), output
+    for malformed in ("[]", "5", "{}"):
+        path.write_text(malformed)
+        code, output = await verify(path)
+        assert (code, "malformed" in output) == (1, True), output
 
 
 async def test_every_vote_and_reward_is_proven(api: Api, tmp_path: Path) -> None:
@@ -223,9 +272,9 @@ async def test_every_vote_and_reward_is_proven(api: Api, tmp_path: Path) -> None
     first = json.loads(files[1].read_bytes())
     assert (first["vote"]["voteId"], first["reward"], first["index"]) == (leaves[0], None, 0)
     assert json.loads(files[-1].read_bytes())["index"] == rewards + 1
-    first["vote"]["amount"] += 1
-    files[1].write_text(json.dumps(first))
-    assert (await verify(files[1]))[0] == 1
+    for doctored in (first | {"index": 1}, first | {"vote": first["vote"] | {"amount": 11}}):
+        files[1].write_text(json.dumps(doctored))
+        assert (await verify(files[1]))[0] == 1
     for leaf, status, problem in [
         (str(placed[0].id), 404, "vote_not_found"),
         (str(uuid7()), 404, "vote_not_found"),

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from memepool_common.ids import uuid7
+from memepool_rounds.api.backlog import Backlog
 from memepool_rounds.domain.errors import (
     KeyReused,
     MemeNotInRound,
@@ -21,7 +22,7 @@ from memepool_rounds.domain.errors import (
 from memepool_rounds.domain.rounds import RoundState
 from memepool_rounds.store import rounds
 from memepool_rounds.store.votes import StoredVote
-from services.rounds.tests.harness import World, wish
+from services.rounds.tests.harness import World, blocked, wish
 
 
 def placed(outcomes: Sequence[StoredVote | Exception]) -> list[StoredVote]:
@@ -87,6 +88,41 @@ async def test_a_round_takes_only_so_many_votes(world: World) -> None:
     assert [type(each) for each in outcomes] == [*[StoredVote] * 3, *[VotesFull] * 2]
     (refused,) = await world.place_all([wish(meme)], votes_max=3)
     assert isinstance(refused, VotesFull)
+
+
+async def test_while_too_many_votes_wait_for_payments_no_more_are_taken(world: World) -> None:
+    meme = (await world.enter()).content_id
+
+    async def refused() -> bool:
+        async with world.database.statement() as session:
+            return await Backlog(waiting_max=40).refusal(session) is not None
+
+    assert not await refused()
+    votes = placed(await world.place_all([wish(meme) for _ in range(40)]))
+    assert not await refused()
+    votes += placed(await world.place_all([wish(meme)]))
+    assert await refused()
+    await world.hold(*votes[:5])
+    assert not await refused()
+    votes += placed(await world.place_all([wish(meme) for _ in range(5)]))
+    assert await refused()
+    await world.hold(votes[21])  # what alone was never answered does not count as many
+    assert not await refused()
+
+
+async def test_a_backlog_is_looked_at_once_a_second(world: World) -> None:
+    meme, backlog = (await world.enter()).content_id, Backlog(waiting_max=10)
+    async with world.database.statement() as session:
+        assert await backlog.refusal(session) is None
+    await world.place_all([wish(meme) for _ in range(11)])
+    async with world.database.statement() as session:
+        assert await backlog.refusal(session) is None
+        problem = await Backlog(waiting_max=10).refusal(session)
+    assert problem is not None
+    assert (problem.status, problem.code, problem.headers) == (
+        *(503, "overloaded"),
+        {"Retry-After": "5"},
+    )
 
 
 async def test_a_replay_answers_the_vote_as_it_stands_even_after_the_round(world: World) -> None:
@@ -230,6 +266,21 @@ async def test_any_order_and_repetition_gives_the_same_tallies(world: World, see
     assert last["pot"] == sum(vote.amount for vote in votes if vote.id not in refused)
 
 
+async def test_a_vote_counts_and_is_rewarded_though_its_voter_is_suspended_meanwhile(
+    world: World,
+) -> None:
+    meme, voter = (await world.enter()).content_id, uuid7()
+    vote = await world.place(meme, 1_000, voter_id=voter)
+    await world.suspend(voter)
+    with pytest.raises(Suspended):
+        await world.place(meme, 1_000, voter_id=voter)
+    await world.hold(vote)
+    await world.block()
+    await world.look()
+    rewards = await world.rows("select recipient, amount, reason from reward")
+    assert (voter, 192, "backers:1-5") in rewards
+
+
 async def test_two_replicas_count_one_voters_votes_as_one_backer(world: World) -> None:
     meme, voter = (await world.enter()).content_id, uuid7()
     votes = placed(await world.place_all([wish(meme, 5, voter) for _ in range(8)]))
@@ -281,13 +332,3 @@ async def test_before_the_first_block_there_is_no_round(world: World) -> None:
         await rounds.set_closing(session, 100, RoundState.CLOSING, 101, "00", world.clock.now())
     with pytest.raises(NoRoundYet):
         await world.place(uuid7())
-
-
-async def blocked(world: World) -> None:
-    """Wait until some session waits for a lock."""
-    async with asyncio.timeout(10):
-        while not await world.rows(
-            "select from pg_stat_activity where datname = current_database()"
-            " and wait_event_type = 'Lock'"
-        ):
-            await asyncio.sleep(0.01)

@@ -11,11 +11,14 @@ from memepool_common.collector import Collector
 from memepool_common.web.app import Probes, build_app, internal_app
 from memepool_common.web.lifespan import api_resources
 from memepool_rounds.api import chain, policies, rounds, submissions, votes
+from memepool_rounds.api.backlog import Backlog
 from memepool_rounds.api.waiting import VoteWaiter
 from memepool_rounds.domain import errors
 from memepool_rounds.settings import Settings
-from memepool_rounds.store.votes import StoredVote
-from memepool_rounds.use_cases.voting import PlaceVote, place_votes
+from memepool_rounds.store.votes import PlaceVote, StoredVote
+from memepool_rounds.use_cases.voting import place_votes
+
+VOTES_PACE_S, VOTES_PACE_FULL_S = 0.015, 0.046
 
 STATUSES: dict[type[Exception], int] = {
     errors.Missing: 404,
@@ -32,9 +35,13 @@ def create_apps(settings: Settings, probes: Probes) -> tuple[FastAPI, FastAPI]:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with api_resources(app, settings, probes) as database:
+            backlog = Backlog()
 
             async def place(batch: Sequence[PlaceVote]) -> Sequence[StoredVote | Exception]:
-                async with database.transaction() as session:
+                async with database.statement() as session:
+                    refusal = await backlog.refusal(session)
+                    if refusal is not None:
+                        return [refusal] * len(batch)
                     return await place_votes(
                         session,
                         batch,
@@ -43,7 +50,9 @@ def create_apps(settings: Settings, probes: Probes) -> tuple[FastAPI, FastAPI]:
                     )
 
             app.state.settings = settings
-            app.state.collector = Collector(place)
+            app.state.collector = Collector(
+                place, pace_s=VOTES_PACE_S, pace_full_s=VOTES_PACE_FULL_S
+            )
             app.state.waiter = VoteWaiter(database, settings.wait.poll_interval_s)
             yield
             await app.state.collector.drain()
@@ -64,5 +73,6 @@ def create_apps(settings: Settings, probes: Probes) -> tuple[FastAPI, FastAPI]:
             votes.router,
         ],
         errors=STATUSES,
+        fast=votes.FAST_PLACE,
     )
     return public, internal_app(probes)

@@ -5,26 +5,26 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
+import orjson
 from pydantic import Field
 
-from memepool_common.db import Session
+from memepool_common.db import Session, Statement
 from memepool_common.events import Event, Subscription
 from memepool_common.web.model import Sats, Timestamp, WireModel
-from memepool_rounds.store import projections
+from memepool_rounds.store import projections, votes
 from memepool_rounds.store.projections import Meme
 from memepool_rounds.store.results import Summary
-from memepool_rounds.use_cases.counting import count_held, reject_refused
 from memepool_rounds.use_cases.entering import remove_memes
+from memepool_rounds.use_cases.rejecting import reject_refused
 from memepool_rounds.use_cases.settling import note_settlement, refund, settle, stop
 
 STAKES_QUEUE: Final = "rounds.stakes"
+STAKE_HELD: Final = "memepool.payments.stake.held.v1"
+STAKES_BATCHES_MAX: Final = 8
+STAKES_PACE_S: Final = 0.004
 WHOLE_ROUND: Final = "round_refunded"
 """Payments' reason for a refund when the round as a whole is refunded."""
 _Height = Field(pattern=r"^[0-9]{1,10}$")
-
-
-class StakesHeld(WireModel):
-    vote_id: list[UUID]
 
 
 class StakesRejected(WireModel):
@@ -73,10 +73,11 @@ class User(WireModel):
     suspended: bool
 
 
-async def on_stakes_held(session: Session, events: Sequence[Event]) -> None:
-    """All batches that arrived together are counted as one."""
-    held = [StakesHeld.model_validate(event.data) for event in events]
-    await count_held(session, [vote_id for batch in held for vote_id in batch.vote_id])
+async def on_stakes_held(session: Session | Statement, events: Sequence[Event]) -> None:
+    """All batches that arrived together are counted as one. PostgreSQL reads them: what it cannot
+    read is poison."""
+    held = [orjson.dumps(event.data).decode() for event in events]
+    await votes.count(session, held, datetime.now(UTC))
 
 
 async def on_stakes_rejected(session: Session, events: Sequence[Event]) -> None:
@@ -145,9 +146,12 @@ SUBSCRIPTIONS: Final = (
     Subscription(
         STAKES_QUEUE,
         {
-            "memepool.payments.stake.held.v1": on_stakes_held,
+            STAKE_HELD: on_stakes_held,
             "memepool.payments.stake.rejected.v1": on_stakes_rejected,
         },
+        batch_max=STAKES_BATCHES_MAX,
+        pace_s=STAKES_PACE_S,
+        one_statement={STAKE_HELD: on_stakes_held},
     ),
     Subscription(
         "rounds.projections",

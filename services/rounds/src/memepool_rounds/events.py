@@ -78,7 +78,8 @@ class VotesPlacedData(WireModel, extra="forbid"):
 
 
 class Tallies(WireModel, extra="forbid"):
-    """Where memes stand after a batch; the highest `sequence` seen is the latest state."""
+    """Where memes stand after a batch. Of two, a meme's larger stakes are the later: they only grow
+    while it is in the round, and batches are not counted in the order of `sequence`."""
 
     content_id: list[UUID]
     stakes: list[Sats]

@@ -21,7 +21,8 @@ class ChainSettings(Group):
     source_url: str = "https://api.whatsonchain.com/v1/bsv"
     source_path: str = Field(default="main", description="the network's name in the source's URL")
     api_key: SecretStr | None = None
-    rate_per_s: float = Field(default=3.0, gt=0)
+    # The source allows 3 a second in all: this and payments stay below that together.
+    rate_per_s: float = Field(default=0.9, gt=0)
     timeout_s: float = Field(default=10.0, gt=0)
     poll_interval_s: float = Field(default=2.0, gt=0)
     checkpoint_height: int | None = Field(default=None, ge=0)

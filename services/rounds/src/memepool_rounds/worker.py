@@ -29,12 +29,6 @@ SOURCE: Final = "/rounds"
 CLEANING_INTERVAL_S: Final = 3600
 STANDBY_INTERVAL_S_MAX: Final = 2.0
 """How often a follower that stands by tries to take over."""
-_ALIVE: Final = (
-    "tcp_keepalives_idle = 1",
-    "tcp_keepalives_interval = 1",
-    "tcp_keepalives_count = 2",
-)
-"""The server notices within seconds that a follower's machine is gone, and frees its lock."""
 _ADVISORY_LOCK: Final = 7_223_001  # any constant: advisory locks are per database
 
 
@@ -107,8 +101,6 @@ async def follow(
     async def lead() -> None:
         async with database.engine.connect() as guard:
             await guard.execution_options(isolation_level="AUTOCOMMIT")
-            for setting in _ALIVE:
-                await guard.execute(text(f"set {setting}"))
             taken = text(f"select pg_try_advisory_lock({_ADVISORY_LOCK})")
             if not (await guard.execute(taken)).scalar_one():
                 return

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -9,8 +10,16 @@ from memepool_common.web.model import WireModel
 from memepool_rounds import consumers, events
 
 CONTRACTS = Path(__file__).parents[4] / "contracts" / "events"
+
+
+class StakesHeld(WireModel):
+    """What the SQL function `count_votes` reads."""
+
+    vote_id: list[UUID]
+
+
 READS: dict[str, type[WireModel]] = {
-    "memepool.payments.stake.held.v1": consumers.StakesHeld,
+    "memepool.payments.stake.held.v1": StakesHeld,
     "memepool.payments.stake.rejected.v1": consumers.StakesRejected,
     "memepool.payments.stake.refunded.v1": consumers.StakesRefunded,
     "memepool.payments.rewards.distributed.v1": consumers.Distributed,

@@ -8,10 +8,11 @@ from uuid import UUID
 from fastapi import Depends, Header, Path, Request
 
 from memepool_common.db import Database
+from memepool_common.ids import UUID_PATTERN
 from memepool_rounds.settings import Settings
 from memepool_rounds.store import projections
 
-_WAIT: Final = re.compile(r"(?:^|[,;\s])wait=(\d{1,6})(?:$|[,;\s])")
+_WAIT: Final = re.compile(r'(?:^|[,;\s])wait\s*=\s*("?)([0-9]{1,6})\1(?:$|[,;\s])', re.IGNORECASE)
 PROJECTION_POLL_S: Final = 0.05
 
 
@@ -52,7 +53,7 @@ LeafText = Annotated[
     str,
     Path(
         alias="voteId",
-        pattern=r"^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|0|[1-9][0-9]{0,5}|fee|carryOut)$",
+        pattern=f"^({UUID_PATTERN}|0|[1-9][0-9]{{0,5}}|fee|carryOut)$",
         description="A vote's id; or a reward by its position in the results, from 0 on; or"
         " `fee` or `carryOut`",
     ),
@@ -73,9 +74,13 @@ def _wait_s(
         str | None, Header(description="`wait=2`: wait so many seconds for the outcome")
     ] = None,
 ) -> float:
-    """RFC 7240: a preference that is not understood is ignored."""
-    found = _WAIT.search(prefer or "")
-    return min(float(found.group(1)), settings.wait.vote_s_max) if found else 0.0
+    return min(preferred_wait_s(prefer or ""), settings.wait.vote_s_max)
+
+
+def preferred_wait_s(prefer: str) -> float:
+    """RFC 7240: the first `wait` counts; a preference that is not understood is ignored."""
+    found = _WAIT.search(prefer)
+    return float(found.group(2)) if found else 0.0
 
 
 WaitSeconds = Annotated[float, Depends(_wait_s)]

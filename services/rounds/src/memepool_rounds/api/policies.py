@@ -18,8 +18,9 @@ from memepool_common.web.model import (
     encode_cursor,
 )
 from memepool_rounds.api.models import PolicyRequest, ScheduledPolicy
-from memepool_rounds.domain.errors import InvalidPolicy, PolicyExists
-from memepool_rounds.store import policies, rounds
+from memepool_rounds.domain.errors import InvalidPolicy, NoRoundYet, PolicyExists
+from memepool_rounds.store import policies
+from memepool_rounds.use_cases.rounds import open_round
 
 router = APIRouter(tags=["rounds"])
 
@@ -54,8 +55,10 @@ async def schedule_policy(
 
 async def _schedule(session: Session, body: PolicyRequest, caller: Principal) -> ScheduledPolicy:
     policy = body.policy()
-    current = await rounds.open_one(session)
-    first_height = 0 if current is None else current.id + 1
+    try:  # locked, or the next round might open with another one before this is committed
+        first_height = (await open_round(session, " for share")).id + 1
+    except NoRoundYet:
+        first_height = 0
     from_height = first_height if body.from_height is None else body.from_height
     if from_height < first_height:
         detail = f"fromHeight: a policy is for future rounds, from height {first_height} on"

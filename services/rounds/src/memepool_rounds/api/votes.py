@@ -1,5 +1,6 @@
 """Votes. Placing one goes through the collector: what arrives together is one transaction."""
 
+import asyncio
 import hashlib
 from typing import Annotated
 from uuid import UUID
@@ -10,6 +11,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from memepool_common.collector import Collector
 from memepool_common.ids import uuid7
 from memepool_common.web.deps import Caller, IdempotencyKey, OptionalCaller, ReadSessionDep
+from memepool_common.web.fast import Answer, FastPost, PlainRequest
 from memepool_common.web.model import (
     PAGE_SIZE_DEFAULT,
     Cursor,
@@ -17,7 +19,9 @@ from memepool_common.web.model import (
     Page,
     decode_cursor,
     encode_cursor,
+    rfc3339,
 )
+from memepool_common.web.money import MoneyRoute
 from memepool_common.web.problem import Problem
 from memepool_rounds.api.deps import RoundId, RoundText, VoteId, WaitSeconds
 from memepool_rounds.api.models import Vote, VoteRequest
@@ -26,17 +30,11 @@ from memepool_rounds.domain.errors import VoteNotFound
 from memepool_rounds.domain.rounds import RoundState
 from memepool_rounds.store import votes
 from memepool_rounds.store.rounds import StoredRound
-from memepool_rounds.store.votes import StoredVote
+from memepool_rounds.store.votes import PlaceVote, StoredVote
 from memepool_rounds.use_cases.rounds import find_round
-from memepool_rounds.use_cases.voting import PlaceVote
 
-router = APIRouter(tags=["rounds"])
-VoteCollector = Collector[PlaceVote, StoredVote]
-
-
-def _collector(request: Request) -> VoteCollector:
-    collector: VoteCollector = request.app.state.collector
-    return collector
+router = APIRouter(tags=["rounds"], route_class=MoneyRoute)
+PLACE_PATH = "/rounds/{roundId}/vote"
 
 
 def _waiter(request: Request) -> VoteWaiter:
@@ -45,45 +43,77 @@ def _waiter(request: Request) -> VoteWaiter:
 
 
 @router.post(
-    "/rounds/{roundId}/vote",
+    PLACE_PATH,
     status_code=202,
     response_model=Vote,
     responses={201: {"model": Vote, "description": "Counted or rejected already"}},
 )
 async def place_vote(
+    request: Request,
     round_text: RoundText,
-    round_id: RoundId,
     body: VoteRequest,
     caller: Caller,
     wait_s: WaitSeconds,
-    collector: Annotated[VoteCollector, Depends(_collector)],
     waiter: Annotated[VoteWaiter, Depends(_waiter)],
     key: IdempotencyKey = None,
 ) -> Response:
     """Stake on a meme. 202 while payments has not answered; with `Prefer: wait=2` the outcome is
     waited for, and 201 says counted or rejected."""
-    vote = await collector.submit(
-        PlaceVote(
-            id=uuid7(),
-            round_id=round_id,
-            content_id=body.content_id,
-            voter_id=caller.user_id,
-            amount=body.amount,
-            key=key,
-            request_hash=_fingerprint(round_text, body),
-        )
-    )
-    headers = {"Location": f"/rounds/{vote.round_id}/votes/{vote.id}"}
+    plain = PlainRequest(request.app, (round_text,), caller, body, key)
+    vote = await _place(plain)
+    headers = {}
     if wait_s > 0:
         headers["Preference-Applied"] = f"wait={wait_s:.0f}"
         if vote.state == "pending":
             vote = await waiter.wait(vote.id, wait_s) or vote
-    return Response(
-        Vote.of(vote).model_dump_json(),
-        status_code=202 if vote.state == "pending" else 201,
-        headers=headers,
-        media_type="application/json",
+    answer = _answer(vote)
+    headers["Location"] = answer.location
+    return Response(answer.body, answer.status, headers, media_type="application/json")
+
+
+def _place(request: PlainRequest[VoteRequest]) -> asyncio.Future[StoredVote]:
+    (round_text,), body = request.path, request.body
+    # The fingerprint is of the request as sent: `current` stays that, whichever round it is by now.
+    sent: tuple[str, UUID, int | None] = (round_text, body.content_id, body.amount)
+    collector: Collector[PlaceVote, StoredVote] = request.app.state.collector
+    return collector.enqueue(
+        PlaceVote(
+            id=uuid7(),
+            round_id=None if round_text == "current" else int(round_text),
+            content_id=body.content_id,
+            voter_id=request.caller.user_id,
+            amount=body.amount,
+            key=request.key,
+            request_hash=hashlib.sha256(orjson.dumps(sent)).digest(),
+        )
     )
+
+
+def _answer(vote: StoredVote) -> Answer:
+    """The model `Vote` in JSON, written out: this is the hot path."""
+    body = {
+        "id": vote.id,
+        "roundId": str(vote.round_id),
+        "contentId": vote.content_id,
+        "voterId": vote.voter_id,
+        "amount": vote.amount,
+        "state": vote.state,
+        "reason": vote.reason,
+        "sequence": vote.sequence,
+        "placedAt": rfc3339(vote.placed_at),
+    }
+    status = 202 if vote.state == "pending" else 201
+    return Answer(status, orjson.dumps(body), f"/rounds/{vote.round_id}/votes/{vote.id}")
+
+
+FAST_PLACE = FastPost(
+    template=PLACE_PATH,
+    pattern="/rounds/(current|0|[1-9][0-9]{0,9})/vote",
+    body=VoteRequest,
+    act=_place,
+    answer=_answer,
+)
+"""Votes without `Prefer` or anything odd do not pass through FastAPI."""
 
 
 @router.get("/rounds/{roundId}/votes")
@@ -124,9 +154,3 @@ async def get_vote(
 
 def _public(stored: StoredRound) -> bool:
     return stored.state not in (RoundState.OPEN, RoundState.CLOSING)
-
-
-def _fingerprint(round_text: str, body: VoteRequest) -> bytes:
-    """Of the request as sent: `current` stays `current`, whichever round that is by now."""
-    parts: tuple[str, UUID, int | None] = (round_text, body.content_id, body.amount)
-    return hashlib.sha256(orjson.dumps(parts)).digest()

@@ -189,13 +189,20 @@ async def summaries(session: Session, round_ids: Sequence[int]) -> dict[int, Sum
 
 async def take_carry(session: Session, round_id: int) -> None:
     """Take all free carry into a round; each can be taken once."""
-    query = text("update carry set taken_by = :round where taken_by is null and round_id <> :round")
+    query = text(
+        "with taken as (update carry set taken_by = :round"
+        "  where taken_by is null and round_id <> :round returning round_id, amount)"
+        " insert into carry_taken (round_id, source_id, amount)"
+        " select :round, round_id, amount from taken"
+    )
     await session.execute(query, {"round": round_id})
 
 
 async def carry_sources(session: Session, round_id: int) -> list[CarryTaken]:
-    """What a round has taken."""
-    query = text("select round_id, amount from carry where taken_by = :round order by round_id")
+    """What a round took in its tally, also if it was refunded and another has it by now."""
+    query = text(
+        "select source_id, amount from carry_taken where round_id = :round order by source_id"
+    )
     return [CarryTaken(*row) for row in await session.execute(query, {"round": round_id})]
 
 

@@ -193,40 +193,6 @@ async def lock_queue(session: Session) -> list[Queued]:
     return [Queued(*row) for row in await session.execute(query)]
 
 
-async def add_to_tallies(
-    session: Session,
-    round_id: int,
-    contents: Sequence[UUID],
-    stakes: Sequence[int],
-    backers: Sequence[int],
-) -> list[StoredSubmission]:
-    """Raise the live tallies of memes that are in the round; returns them as they stand."""
-    query = text(
-        "update submission s set stakes = s.stakes + d.stakes, backers = s.backers + d.backers"
-        " from unnest(cast(:contents as uuid[]), cast(:stakes as bigint[]),"
-        "   cast(:backers as bigint[])) as d (content_id, stakes, backers)"
-        " where s.round_id = :round and s.content_id = d.content_id"
-        " returning s.round_id, s.content_id, s.creator_id, s.version, s.sha256, s.state,"
-        " s.submitted_at, s.stakes, s.backers"
-    )
-    values = {
-        "round": round_id,
-        "contents": list(contents),
-        "stakes": list(stakes),
-        "backers": list(backers),
-    }
-    return [StoredSubmission(*row) for row in await session.execute(query, values)]
-
-
-async def lock_tallies(session: Session, round_id: int, contents: Sequence[UUID]) -> None:
-    """Lock these memes' rows, in one order, so that their backers are counted one after another."""
-    query = text(
-        "select from submission where round_id = :round and content_id = any(:contents)"
-        " order by content_id for no key update"
-    )
-    await session.execute(query, {"round": round_id, "contents": list(contents)})
-
-
 async def pot(session: Session, round_ids: Sequence[int]) -> dict[int, int]:
     """The counted stakes of rounds, before their tally."""
     query = text(

@@ -2,22 +2,26 @@
 
 # ruff: noqa: S608 - what is put into statements are this module's own column lists
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Final, Literal, NamedTuple, cast
 from uuid import UUID
 
 from sqlalchemy import text
 
-from memepool_common.db import Session
+from memepool_common.arrays import bigints, byteas, texts, uuids
+from memepool_common.db import Session, Statement, run, take_time
+from memepool_common.events import outbox
+from memepool_common.events.consumer import rows_in_sql
 from memepool_rounds.domain.tally import CountedVote
 
 VoteState = Literal["pending", "counted", "rejected"]
+ALL_VOTES_S_MAX: Final = 120
+"""A round may have a million votes: what changes them all may take longer than statements do. Given
+up, it would be given up again and again."""
 _COLUMNS = "id, round_id, content_id, voter_id, amount, state, reason, sequence, placed_at"
 
 
-@dataclass(frozen=True, slots=True)
-class StoredVote:
+class StoredVote(NamedTuple):
     """A vote as it stands. `sequence` is given when it is placed, and may leave gaps."""
 
     id: UUID
@@ -31,76 +35,82 @@ class StoredVote:
     placed_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class NewVote:
-    """A vote to be placed; key and hash of the request are both there or both None."""
+class PlaceVote(NamedTuple):
+    """A vote as it was asked for. Without a round it is for the one that is open; without an
+    amount, for the policy's minimum stake. The hash covers the request as it was sent."""
 
     id: UUID
-    round_id: int
+    round_id: int | None
     content_id: UUID
     voter_id: UUID
-    amount: int
+    amount: int | None
     key: str | None
-    request_hash: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Keyed:
-    """A vote that was placed under an idempotency key."""
-
-    vote: StoredVote
     request_hash: bytes
 
 
-async def by_keys(
-    session: Session, keys: Sequence[tuple[UUID, str]]
-) -> dict[tuple[UUID, str], Keyed]:
-    """The votes placed under these (voter, key) pairs."""
-    if not keys:
-        return {}
-    query = text(
-        f"select key, request_hash, {_COLUMNS} from vote where (voter_id, key) in"
-        " (select * from unnest(cast(:voters as uuid[]), cast(:keys as text[])))"
+class Refused(NamedTuple):
+    """A vote that was not placed, by the code of its refusal; round, state and amount are those
+    that it was refused for (amount: the least stake)."""
+
+    code: str
+    round_id: int | None
+    amount: int | None
+    state: str | None
+
+
+_PLACE = (
+    "select * from place_votes(%b::uuid[], %b::bigint[], %b::uuid[], %b::uuid[], %b::bigint[],"
+    " %b::text[], %b::bytea[], %s, %s, (%s::uuid[])[1], %s::text)"
+)
+_COUNT = "{}select count_votes(%b::text[], %s, %s::uuid[], %s::text){}"
+
+
+async def place(
+    session: Session | Statement, asked: Sequence[PlaceVote], *, votes_max: int, now: datetime
+) -> list[StoredVote | Refused]:
+    """Place votes in the order given and announce them: one statement, one answer for each. That of
+    a key that was used before is its vote as it stands."""
+    ids, rounds, contents, voters, amounts, keys, hashes = zip(*asked, strict=True)
+    told = outbox.written_in_sql(session, 1)
+    values = (
+        *(uuids(ids), bigints(rounds), uuids(contents), uuids(voters), bigints(amounts)),
+        *(texts(keys), byteas(hashes), votes_max, now, told["event_ids"], told["traceparent"]),
     )
-    values = {"voters": [voter for voter, _ in keys], "keys": [key for _, key in keys]}
-    return {
-        (row.voter_id, row.key): Keyed(StoredVote(*row[2:]), bytes(row.request_hash))
-        for row in await session.execute(query, values)
-    }
+    (found,) = await run(session, _PLACE, values)
+    answers: list[StoredVote | Refused | None] = []
+    for each, sequence in zip(asked, found.sequences, strict=True):
+        amount = found.least_stake if each.amount is None else each.amount
+        ids = (each.id, found.open_id, each.content_id, each.voter_id)
+        placed = sequence and StoredVote(*ids, amount, "pending", None, sequence, now)
+        answers.append(placed)
+    for other in found.others or ():
+        answers[other["n"] - 1] = _other(other, asked[other["n"] - 1])
+    return cast("list[StoredVote | Refused]", answers)
 
 
-async def insert(
-    session: Session, votes: Sequence[NewVote], now: datetime
-) -> dict[UUID, StoredVote]:
-    """Place votes in the order given; one whose key is taken is left out of the result."""
-    query = text(
-        "insert into vote (id, round_id, content_id, voter_id, amount, placed_at, key,"
-        " request_hash) select id, round_id, content_id, voter_id, amount, :now, key, request_hash"
-        " from unnest(cast(:ids as uuid[]), cast(:rounds as bigint[]), cast(:contents as uuid[]),"
-        "   cast(:voters as uuid[]), cast(:amounts as bigint[]), cast(:keys as text[]),"
-        "   cast(:hashes as bytea[])) with ordinality"
-        "   as n (id, round_id, content_id, voter_id, amount, key, request_hash, place)"
-        f" order by place on conflict (voter_id, key) do nothing returning {_COLUMNS}"
+def _other(found: dict[str, Any], asked: PlaceVote) -> StoredVote | Refused:
+    code, round_id, amount = found["outcome"], found["round_id"], found["amount"]
+    if code != "known":
+        return Refused(code, round_id, amount, found["state"])
+    return StoredVote(
+        *(UUID(found["id"]), round_id, asked.content_id, asked.voter_id, amount),
+        *(found["state"], found["reason"], found["sequence"]),
+        datetime.fromisoformat(found["placed_at"]),
     )
-    values = {
-        "now": now,
-        "ids": [vote.id for vote in votes],
-        "rounds": [vote.round_id for vote in votes],
-        "contents": [vote.content_id for vote in votes],
-        "voters": [vote.voter_id for vote in votes],
-        "amounts": [vote.amount for vote in votes],
-        "keys": [vote.key for vote in votes],
-        "hashes": [vote.request_hash for vote in votes],
-    }
-    return {row.id: StoredVote(*row) for row in await session.execute(query, values)}
 
 
-async def spread(session: Session, round_id: int) -> int:
-    """At least how many votes a round has (sequences may leave gaps), from two index look-ups."""
-    query = text(
-        "select coalesce(max(sequence) - min(sequence) + 1, 0) from vote where round_id = :round"
-    )
-    return int((await session.execute(query, {"round": round_id})).scalar_one())
+async def count(session: Session | Statement, held: Sequence[str], now: datetime) -> None:
+    """Count and announce the votes in the bodies of payments' events that are still pending."""
+    told = outbox.written_in_sql(session, len(held))
+    rows = rows_in_sql(session)
+    values = (*rows.values, texts(held), now, told["event_ids"], told["traceparent"])
+    await run(session, _COUNT.format(rows.before, rows.after), values)
+
+
+async def many_wait(session: Session | Statement, most: int) -> bool:
+    """Whether about so many votes of the open round wait for their stakes, or more."""
+    (found,) = await run(session, "select votes_wait(%s) as many", (most,))
+    return bool(found.many)
 
 
 async def any_in(session: Session, round_id: int) -> bool:
@@ -140,50 +150,6 @@ async def decided(session: Session, vote_ids: Sequence[UUID]) -> list[StoredVote
     return [StoredVote(*row) for row in await session.execute(query, {"ids": list(vote_ids)})]
 
 
-async def memes_of(session: Session, vote_ids: Sequence[UUID]) -> dict[int, list[UUID]]:
-    """Which memes pending votes are for, by round."""
-    query = text(
-        "select distinct round_id, content_id from vote where id = any(:ids) and state = 'pending'"
-        " order by round_id, content_id"
-    )
-    found: dict[int, list[UUID]] = {}
-    for round_id, content_id in await session.execute(query, {"ids": list(vote_ids)}):
-        found.setdefault(round_id, []).append(content_id)
-    return found
-
-
-async def count_pending(session: Session, vote_ids: Sequence[UUID]) -> list[StoredVote]:
-    """Count those that are still pending; returns them by sequence."""
-    query = text(
-        "with counted as (update vote set state = 'counted'"
-        f" where id = any(:ids) and state = 'pending' returning {_COLUMNS})"
-        " select * from counted order by sequence"
-    )
-    return [StoredVote(*row) for row in await session.execute(query, {"ids": list(vote_ids)})]
-
-
-async def new_backers(
-    session: Session, round_id: int, counted: Sequence[StoredVote]
-) -> dict[UUID, int]:
-    """By meme, how many voters back it for the first time in this round with these votes."""
-    query = text(
-        "select d.content_id, count(*) from (select distinct content_id, voter_id"
-        "   from unnest(cast(:contents as uuid[]), cast(:voters as uuid[]))"
-        "   as n (content_id, voter_id)) d"
-        " where not exists (select from vote v where v.round_id = :round"
-        "   and v.content_id = d.content_id and v.voter_id = d.voter_id and v.state = 'counted'"
-        "   and v.id <> all(:ids)) group by d.content_id"
-    )
-    values = {
-        "round": round_id,
-        "contents": [vote.content_id for vote in counted],
-        "voters": [vote.voter_id for vote in counted],
-        "ids": [vote.id for vote in counted],
-    }
-    found = await session.execute(query, values)
-    return {content_id: int(number) for content_id, number in found}
-
-
 async def reject(
     session: Session, vote_ids: Sequence[UUID], reasons: Sequence[str]
 ) -> list[StoredVote]:
@@ -201,6 +167,7 @@ async def reject(
 
 async def reject_pending_of(session: Session, round_id: int, reason: str) -> list[StoredVote]:
     """Reject all that is pending in a round; returns them by sequence."""
+    await take_time(session, ALL_VOTES_S_MAX)
     query = text(
         "with rejected as (update vote set state = 'rejected', reason = :reason"
         f" where round_id = :round and state = 'pending' returning {_COLUMNS})"
@@ -212,6 +179,7 @@ async def reject_pending_of(session: Session, round_id: int, reason: str) -> lis
 
 async def reject_for_meme(session: Session, round_id: int, content_id: UUID, reason: str) -> int:
     """Reject all votes for a meme that left, counted ones too; returns how many."""
+    await take_time(session, ALL_VOTES_S_MAX)
     query = text(
         "update vote set state = 'rejected', reason = :reason"
         " where round_id = :round and content_id = :content and state <> 'rejected'"

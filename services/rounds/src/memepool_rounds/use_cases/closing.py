@@ -14,8 +14,8 @@ from memepool_rounds.domain.rounds import Fact, RoundState, advance, tally_is_du
 from memepool_rounds.store import results, rounds, submissions, votes
 from memepool_rounds.store.rounds import StoredRound
 from memepool_rounds.store.votes import StoredVote
-from memepool_rounds.use_cases.counting import rejected_events
 from memepool_rounds.use_cases.proving import VOTES_PER_PAGE, inputs_of
+from memepool_rounds.use_cases.rejecting import rejected_events
 
 GAP_MAX: Final = timedelta(seconds=5)
 """A longer time between two looks was downtime: the wait starts again."""
@@ -30,20 +30,27 @@ async def look_at_closing_rounds(
     """Tally the closing rounds that are due, each in its own transaction.
 
     `consuming`: whether the answers of payments are being consumed; only such time is waited.
-    `network`: the chain's name, for the bundle.
+    `network`: the chain's name, for the bundle. Raises ExceptionGroup of what failed: a round that
+    cannot be tallied holds up no other.
     """
+    failures: list[Exception] = []
     async with database.read() as session:
         closing = await rounds.ids_in(session, RoundState.CLOSING)
     for round_id in closing:
-        async with database.transaction() as session:
-            await look_at(
-                session,
-                round_id,
-                network,
-                now=now,
-                timeout_after=timeout_after,
-                consuming=consuming,
-            )
+        try:
+            async with database.transaction() as session:
+                await look_at(
+                    session,
+                    round_id,
+                    network,
+                    now=now,
+                    timeout_after=timeout_after,
+                    consuming=consuming,
+                )
+        except Exception as error:  # noqa: BLE001 - raised below
+            failures.append(error)
+    if failures:
+        raise ExceptionGroup("closing rounds could not be looked at", failures)
 
 
 async def look_at(

@@ -65,12 +65,15 @@ async def _open(
         opened_at=now,
     )
     await outbox.append(session, [events.about_round(events.ROUND_OPENED, str(tip.height), data)])
+    barred = [each.content_id for each in queue if not each.eligible]
+    await submissions.take_from_queue(session, barred)
     entering = [each for each in queue if each.eligible][:submissions_max]
-    leaving = [each.content_id for each in queue if each in entering or not each.eligible]
-    if leaving:
-        await submissions.take_from_queue(session, leaving)
+    wanted = [each.content_id for each in entering]
+    # Not all of them: one may have been withdrawn while we waited for the round's lock.
+    waiting = set(await submissions.take_from_queue(session, wanted))
     entries = [
         Entry(tip.height, each.content_id, each.creator_id, each.version, each.sha256, now)
         for each in entering
+        if each.content_id in waiting
     ]
     await admit(session, tip.height, entries)

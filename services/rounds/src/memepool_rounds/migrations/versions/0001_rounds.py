@@ -115,6 +115,20 @@ TABLES = (
         """,
     ),
     (
+        # Who has a counted vote on a meme: a table, because plans are made while tables are empty,
+        # and then a look-up among the votes takes any index.
+        "backer",
+        "select, insert",
+        """
+        create table backer (
+          round_id bigint not null,
+          content_id uuid not null,
+          voter_id uuid not null,
+          primary key (round_id, content_id, voter_id)
+        )
+        """,
+    ),
+    (
         "result",
         "select, insert",
         """
@@ -251,7 +265,6 @@ INDEXES = (
     "create unique index round_one_open on round ((true)) where state = 'open'",
     "create index round_unfinished on round (state) where state in ('closing', 'closed')",
     "create index vote_sequence on vote (round_id, sequence)",
-    "create index vote_backing on vote (round_id, content_id, voter_id)",
     "create index carry_free on carry (round_id) where taken_by is null",
 )
 
