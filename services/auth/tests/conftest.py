@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -19,16 +18,10 @@ from memepool_common.server import serving
 from memepool_common.settings import AuthnSettings, DatabaseSettings
 from memepool_common.testing import until
 from memepool_common.web.app import Probes
+from memepool_sandbox.ports import free_ports
 from services.auth.tests.harness import Owner, Replica, Start, Wallet
 
 ENCRYPTION_KEY = base64.b64encode(bytes(range(32))).decode()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +41,11 @@ def database_settings(
 @contextlib.asynccontextmanager
 async def running(database: DatabaseSettings, sign_in: dict[str, Any]) -> AsyncIterator[Replica]:
     """One replica on this database; `sign_in` changes the sign-in settings."""
-    internal_port = free_port()
+    (internal_port,) = free_ports(1)
     internal_url = f"http://127.0.0.1:{internal_port}"
     settings = Settings(
         database=database,
-        authn=AuthnSettings(internal_url=internal_url),
+        authn=AuthnSettings(internal_url=internal_url, stale_after_s=60),
         sign_in=SignInSettings.model_validate(
             {"domain": "memepool.test", "network": "regtest", **sign_in}
         ),
@@ -89,7 +82,7 @@ async def start(database_settings: DatabaseSettings, admin_wallet: Wallet) -> As
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def auth(_databases: Any, admin_wallet: Wallet) -> AsyncIterator[Replica]:
     """One replica for all tests of a module, each with wallets of its own."""
-    many = {"network_failures_free": 10_000, "challenges_per_network_max": 10_000}
+    many = {"address_failures_free": 10_000, "challenges_per_address_max": 10_000}
     database = _databases.make("auth", "memepool_auth")
     async with running(database, {"first_admin": admin_wallet.address, **many}) as replica:
         yield replica

@@ -46,7 +46,7 @@ async def test_waits_escalate_and_pass_and_right_signatures_never_wait(
         assert_problem(await fail(auth, wallet, THERE), 401, "signature_mismatch")
         await as_owner(PASSED)
         assert_problem(await fail(auth, wallet, HERE), 401, "signature_mismatch")
-        await as_owner("delete from sign_in_failure where scope like '%198.51.100.0/24'")
+        await as_owner("delete from sign_in_failure where failures = 1")
     assert waits == sorted(waits)
     assert waits[0] <= 2 < waits[2] <= 8
     # Held off as it is, the owner comes in, from the stranger's own network even.
@@ -66,8 +66,36 @@ async def test_what_is_held_off_does_not_flood_the_owners_feed(
     assert row.n == 2
 
 
-async def test_a_network_that_tries_many_wallets_or_nonces_is_held_off(start: Start) -> None:
-    auth = await start(network_failures_free=3)
+async def test_a_wallet_is_held_off_everywhere_once_many_fail_in_its_name(start: Start) -> None:
+    auth, wallet = await start(wallet_failures_everywhere_free=2), Wallet()
+    strangers = [{"X-Forwarded-For": f"203.0.113.{number}"} for number in range(3)]
+    for where in strangers:
+        assert_problem(await fail(auth, wallet, where), 401, "signature_mismatch")
+    assert_problem(await fail(auth, wallet, THERE), 429, "too_many_attempts")
+    assert_problem(await fail(auth, Wallet(), THERE), 401, "signature_mismatch")
+    await succeed(auth, wallet, THERE)
+
+
+async def test_who_leaves_the_nonce_out_uses_up_nobody_elses(start: Start) -> None:
+    auth, wallet = await start(wallet_failures_free=2), Wallet()
+    junk = {"walletAddress": wallet.address, "signature": Wallet().sign("another text")}
+    proof = await proof_from(auth, wallet, HERE)
+    for _ in range(3):  # from another address: there is nothing of theirs
+        refused = await auth.http.post(VERIFY, json=junk, headers=THERE)
+        assert_problem(refused, 401, "no_open_challenge")
+    assert (await auth.http.post(VERIFY, json=proof, headers=HERE)).status_code == 200
+    for _ in range(3):  # from the same address: a few, and then no more
+        await proof_from(auth, wallet, HERE)
+        refused = await auth.http.post(VERIFY, json=junk, headers=HERE)
+        assert_problem(refused, 401, "signature_mismatch")
+    proof = await proof_from(auth, wallet, HERE)
+    refused = await auth.http.post(VERIFY, json=junk, headers=HERE)
+    assert_problem(refused, 422, "nonce_required")
+    assert (await auth.http.post(VERIFY, json=proof, headers=HERE)).status_code == 200
+
+
+async def test_an_address_that_tries_many_wallets_or_nonces_is_held_off(start: Start) -> None:
+    auth = await start(address_failures_free=3)
     guess = {"walletAddress": Wallet().address, "signature": "AAAA", "nonce": "0" * 32}
     for _ in range(2):
         assert_problem(await auth.http.post(VERIFY, json=guess, headers=HERE), 401, "nonce_unknown")
@@ -107,7 +135,7 @@ async def test_no_refusal_tells_whether_a_wallet_is_known(start: Start, as_owner
         ]
         await as_owner(
             "update sign_in_failure set blocked_until = now() + interval '10 minutes'"
-            " where scope like 'wallet%'"
+            " where scope like 'wallet % from %'"
         )
         held_off = await fail(auth, wallet, HERE)
         assert_problem(held_off, 429, "too_many_attempts")

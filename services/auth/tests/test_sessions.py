@@ -2,16 +2,12 @@
 
 import asyncio
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 import jwt
 import pytest
 
-from memepool_auth.store import users
-from memepool_common.authstate import AuthState
-from memepool_common.db import Database
-from memepool_common.tokens import TokenVerifier
 from services.auth.tests.harness import Owner, Replica, SignedIn, Start, Wallet, assert_problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -283,55 +279,6 @@ async def test_the_oldest_session_makes_room_for_the_newest(start: Start, as_own
         "select end_reason from session where id = cast(:id as uuid)", id=client.session_id
     )
     assert row.end_reason == "too_many_sessions"
-
-
-async def test_who_starts_later_refuses_what_ended_before(start: Start) -> None:
-    first = await start()
-    client, suspended = await first.sign_in(), await first.sign_in()
-    await first.http.delete(SESSION, headers=client.headers)
-    database = Database.connect(first.settings.database)
-    async with database.transaction() as session:
-        await users.revoke_tokens(session, UUID(suspended.user_id))
-    await database.close()
-    later = await start()  # returns once it is ready: from its first request on
-    for ended in (client, suspended):
-        assert_problem(await later.me(ended), 401, "session_ended")
-
-
-async def test_the_snapshot_is_what_every_process_reads(auth: Replica, as_owner: Owner) -> None:
-    client = await auth.sign_in()
-    path = "/internal/auth-state"
-    first = await auth.internal.get(path)
-    known = {"If-None-Match": first.headers["ETag"]}
-    assert (await auth.internal.get(path, headers=known)).status_code == 304
-    await auth.http.delete(SESSION, headers=client.headers)
-    await auth.until_refused(client)
-    second = await auth.internal.get(path, headers=known)
-    assert second.status_code == 200
-    state = AuthState()
-    state.replace(second.json())
-    claims = jwt.decode(client.answer["accessToken"], options={"verify_signature": False})
-    authn = auth.settings.authn
-    verifier = TokenVerifier(state, issuer=authn.issuer, audience=authn.audience)
-    principal = verifier._decode(client.answer["accessToken"])
-    assert str(principal.session_id) == claims["sid"] == client.session_id
-    assert state.has_ended(principal.session_id, principal.user_id, principal.issued_at)
-    # Once no token of it can live, the entry leaves.
-    await as_owner("update session set tokens_expire_at = now() - interval '1 minute'")
-    known = {"If-None-Match": second.headers["ETag"]}
-    await asyncio.sleep(0.25)  # the snapshot's own lifetime
-    third = await auth.internal.get(path, headers=known)
-    state.replace(third.json())
-    assert not state.has_ended(principal.session_id, principal.user_id, principal.issued_at)
-
-
-async def test_two_replicas_give_the_same_snapshot(start: Start) -> None:
-    replicas = [await start(), await start()]
-    client = await replicas[0].sign_in()
-    await replicas[0].http.delete(SESSION, headers=client.headers)
-    await asyncio.gather(*(replica.until_refused(client) for replica in replicas))
-    answers = [await replica.internal.get("/internal/auth-state") for replica in replicas]
-    assert answers[0].headers["ETag"] == answers[1].headers["ETag"]
 
 
 async def test_ends_are_announced_and_written_down(start: Start, as_owner: Owner) -> None:

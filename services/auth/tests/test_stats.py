@@ -49,8 +49,8 @@ def stakes(votes: Sequence[UUID], voter: UUID, amount: int) -> dict[str, object]
 def history(creator: UUID, voter: UUID) -> list[NewEvent]:
     meme, votes, never_counted = str(uuid7()), [uuid7() for _ in range(5)], [uuid7()]
     published = {"contentId": meme, "creatorId": str(creator), "title": "x", "more": 1}
+    paid, given_back, not_yet = (str(uuid7()) for _ in range(3))
     closed: dict[str, object] = {
-        "roundId": "7",
         "ranking": [
             {"contentId": meme, "creatorId": str(creator), "rank": 1},
             {"contentId": str(uuid7()), "creatorId": str(voter), "rank": 2},
@@ -71,7 +71,11 @@ def history(creator: UUID, voter: UUID) -> list[NewEvent]:
         event("payments.stake.refunded", stakes(votes[2:3], voter, 100)),
         event("payments.stake.refunded", stakes(votes[3:4], voter, 10)),
         event("payments.stake.refunded", stakes(never_counted, voter, 1_000)),
-        event("rounds.round.closed", closed),
+        event("rounds.round.closed", closed | {"roundId": paid}),
+        event("rounds.round.closed", closed | {"roundId": given_back}),
+        event("rounds.round.closed", closed | {"roundId": not_yet, "rewards": []}),
+        event("rounds.round.settled", {"roundId": paid, "refunded": False}),
+        event("rounds.round.settled", {"roundId": given_back, "refunded": True}),
     ]
 
 
@@ -94,7 +98,7 @@ async def assert_exact(database: Database, people: Sequence[tuple[UUID, UUID]]) 
     async with database.read() as session:
         for creator, voter in people:
             assert await users.stats(session, creator) == Stats(
-                uploads=2, submissions=1, rounds_won=1, sats_earned=310
+                uploads=2, submissions=1, rounds_won=2, sats_earned=310
             )
             assert await users.stats(session, voter) == Stats(
                 votes=5, sats_staked=210, sats_earned=90

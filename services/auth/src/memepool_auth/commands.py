@@ -19,10 +19,10 @@ async def rotate_keys(settings: Settings) -> str:
 
 
 async def rebuild_stats(settings: Settings) -> str:
-    """empty the statistics; a replay of the events fills them again."""
+    """empty the statistics; the others' `republish` fills them again."""
     async with _transaction(settings) as session:
         await stats.clear(session, STATS.queue)
-    return f"statistics are empty; now publish the events of the queue {STATS.queue} again"
+    return f"statistics are empty; now content, rounds and payments: republish {STATS.queue}"
 
 
 @asynccontextmanager

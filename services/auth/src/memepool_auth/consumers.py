@@ -46,8 +46,14 @@ class _Reward(WireModel):
 
 
 class _Results(WireModel):
+    round_id: str
     ranking: list[_Place]
     rewards: list[_Reward]
+
+
+class _Settled(WireModel):
+    round_id: str
+    refunded: bool = False
 
 
 async def _on_published(session: Session, events: Sequence[Event]) -> None:
@@ -70,11 +76,18 @@ async def _on_refunded(session: Session, events: Sequence[Event]) -> None:
 
 
 async def _on_closed(session: Session, events: Sequence[Event]) -> None:
-    rounds = [_Results.model_validate(event.data) for event in events]
-    winners = [place.creator_id for each in rounds for place in each.ranking if place.rank == 1]
-    rewards = [reward for each in rounds for reward in each.rewards]
-    recipients, amounts = [line.recipient for line in rewards], [line.amount for line in rewards]
-    await stats.count_results(session, winners, recipients, amounts)
+    for event in events:
+        results = _Results.model_validate(event.data)
+        winners = [place.creator_id for place in results.ranking if place.rank == 1]
+        recipients = [line.recipient for line in results.rewards]
+        amounts = [line.amount for line in results.rewards]
+        await stats.close_round(session, results.round_id, winners, recipients, amounts)
+
+
+async def _on_settled(session: Session, events: Sequence[Event]) -> None:
+    for event in events:
+        end = _Settled.model_validate(event.data)
+        await stats.settle_round(session, end.round_id, refunded=end.refunded)
 
 
 def _columns(events: Sequence[Event]) -> tuple[list[UUID], list[UUID], list[int]]:
@@ -94,5 +107,6 @@ STATS = Subscription(
         "memepool.rounds.vote.counted.v1": _on_counted,
         "memepool.payments.stake.refunded.v1": _on_refunded,
         "memepool.rounds.round.closed.v1": _on_closed,
+        "memepool.rounds.round.settled.v1": _on_settled,
     },
 )

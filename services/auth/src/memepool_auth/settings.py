@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import hashlib
 from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
@@ -38,18 +39,20 @@ class SignInSettings(Group):
     browser_origins: tuple[str, ...] = Field(
         default=(), description="whose pages may keep a session in a cookie; else https://domain"
     )
-    challenges_per_wallet_max: int = Field(
-        default=5, ge=1, description="unused, from one network; the oldest give way"
+    challenges_per_address_max: int = Field(
+        default=300, ge=1, description="open at a time; the oldest give way"
     )
-    challenges_per_network_max: int = Field(default=300, ge=1, description="in 5 min; /24 or /64")
     challenges_max: int = Field(
-        default=100_000, ge=1, description="in 5 min, in all; the oldest give way"
+        default=100_000, ge=1, description="in 5 min, in all, or 1 % more; the oldest give way"
     )
     wallet_failures_free: int = Field(
-        default=5, ge=1, description="bad signatures for a wallet from one network, before waits"
+        default=5, ge=1, description="bad signatures for a wallet from one address, before waits"
     )
-    network_failures_free: int = Field(
-        default=50, ge=1, description="failed attempts from one network, before waits"
+    wallet_failures_everywhere_free: int = Field(
+        default=50, ge=1, description="bad signatures for a wallet from anywhere, before waits"
+    )
+    address_failures_free: int = Field(
+        default=50, ge=1, description="failed attempts from one address, before waits"
     )
 
     @property
@@ -80,6 +83,11 @@ class KeySettings(Group):
     def encryption_key_bytes(self) -> bytes:
         """The key itself."""
         return base64.b64decode(self.encryption_key.get_secret_value())
+
+    @property
+    def address_secret(self) -> bytes:
+        """What hides the addresses that limits are counted for; the same in all replicas."""
+        return hashlib.sha256(b"memepool-auth addresses " + self.encryption_key_bytes).digest()
 
 
 class Settings(BaseSettings):

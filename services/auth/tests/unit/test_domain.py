@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 
 from memepool_auth.domain.backoff import WAIT_S_MAX, wait_s
 from memepool_auth.domain.challenge import CHAIN_IDS, MESSAGE_BYTES_MAX, new_challenge
-from memepool_auth.domain.client import address_prefix, device_name, forwarded_address
+from memepool_auth.domain.client import (
+    address_key,
+    address_prefix,
+    device_name,
+    forwarded_address,
+)
 from memepool_auth.domain.errors import (
     RefreshTokenReusedError,
     RoleNotSelfAssignableError,
@@ -100,6 +105,18 @@ def test_mapped_scoped_and_broken_addresses() -> None:
     assert address_prefix("fe80::1%eth0") == "fe80::/64"
     for text in (None, "", "unknown", "1.2.3", "1.2.3.4:80", "x" * 100):
         assert address_prefix(text) is None
+
+
+def test_limits_count_an_ipv4_address_or_an_ipv6_network() -> None:
+    secret = bytes(32)
+    one = address_key("203.0.113.9", secret)
+    assert one == address_key("::ffff:203.0.113.9", secret)
+    assert one != address_key("203.0.113.10", secret)
+    assert one != address_key("203.0.113.9", bytes([1]) * 32)
+    assert len(one) == 32
+    assert address_key("2001:db8::1", secret) == address_key("2001:db8::ffff:2", secret)
+    assert address_key("2001:db8::1", secret) != address_key("2001:db8:0:1::1", secret)
+    assert address_key(None, secret) == address_key("unknown", secret)
 
 
 @pytest.mark.parametrize(

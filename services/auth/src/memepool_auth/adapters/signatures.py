@@ -1,5 +1,6 @@
 """Checking a wallet's signature, by scheme."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from memepool_chain.message import SignatureError, Signer, decode_signature, ver
 from memepool_chain.network import Network, network_named
 
 DER_SIZE_MAX = 72
+_PUBLIC_KEY = re.compile("0[23][0-9a-fA-F]{64}|04[0-9a-fA-F]{128}")  # SEC 1, no hybrid form
 _REFUSALS: dict[str, type[AuthError]] = {
     "malformed_signature": MalformedSignatureError,
     "segwit_signature": SegwitSignatureError,
@@ -42,6 +44,8 @@ class Signed:
 
 def parse_public_key(public_key: str) -> bytes:
     """The 65 bytes of a public key given in hex, in either form; MalformedPublicKeyError."""
+    if not _PUBLIC_KEY.fullmatch(public_key):  # `fromhex` takes spaces, libsecp256k1 hybrids
+        raise MalformedPublicKeyError
     try:
         return uncompressed(bytes.fromhex(public_key))
     except ValueError as error:

@@ -7,6 +7,7 @@ from fastapi import Depends, Path, Request, Response
 
 from memepool_auth.domain.client import (
     Client,
+    address_key,
     address_prefix,
     device_name,
     forwarded_address,
@@ -35,7 +36,11 @@ async def _client(request: Request) -> Client:
     peer = request.client.host if request.client else None
     forwarded_for = ",".join(request.headers.getlist("x-forwarded-for"))
     address = forwarded_address(peer, forwarded_for, request.app.state.settings.trusted_hops)
-    return Client(address_prefix(address), device_name(request.headers.get("user-agent")))
+    return Client(
+        address_prefix(address),
+        address_key(address, request.app.state.address_secret),
+        device_name(request.headers.get("user-agent")),
+    )
 
 
 async def _unstored(response: Response) -> None:

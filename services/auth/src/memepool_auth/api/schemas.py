@@ -176,7 +176,7 @@ class SessionAnswer(WireModel):
     user: User
 
     @classmethod
-    def of(cls, tokens: Tokens, stats: UserStats, *, in_cookie: bool) -> Self:
+    def of(cls, tokens: Tokens, *, in_cookie: bool) -> Self:
         """As it goes out."""
         return cls(
             access_token=tokens.access_token,
@@ -184,7 +184,7 @@ class SessionAnswer(WireModel):
             expires_in=int(ACCESS_TOKEN_LIFETIME.total_seconds()),
             refresh_token=None if in_cookie else tokens.refresh_token,
             session=SessionModel.of(tokens.session, tokens.session.id),
-            user=User.of(tokens.user, stats),
+            user=User.of(tokens.user, tokens.stats),
         )
 
 

@@ -11,12 +11,12 @@ from memepool_auth.api.schemas import SessionAnswer, SessionModel, SessionReques
 from memepool_auth.api.sign_in import prove
 from memepool_auth.domain.client import Client
 from memepool_auth.domain.errors import RefreshCookieMissingError, SignInRefusedError
+from memepool_auth.domain.user import User as DomainUser
 from memepool_auth.settings import Settings
 from memepool_auth.store import sessions as store
-from memepool_auth.store import users
 from memepool_auth.use_cases import sessions
 from memepool_auth.use_cases.sessions import TokenMint, Tokens
-from memepool_common.db import Database
+from memepool_common.db import Database, Session
 from memepool_common.web.deps import Caller, ReadSessionDep, SessionDep
 from memepool_common.web.model import (
     PAGE_SIZE_DEFAULT,
@@ -59,9 +59,7 @@ async def create_session(
         opened = tokens.session
         cookie = cookies.keeping(tokens.refresh_token, opened.last_used_at, opened.expires_at)
         response.headers["Set-Cookie"] = cookie
-    async with database.read() as session:
-        stats = await users.stats(session, tokens.user.id)
-    return SessionAnswer.of(tokens, stats, in_cookie=body.cookie)
+    return SessionAnswer.of(tokens, in_cookie=body.cookie)
 
 
 @router.delete("/auth/session", status_code=204)
@@ -124,9 +122,11 @@ async def _open_or_refresh(
             return await sessions.redeem_grant(session, mint, body.grant, client)
     if body.wallet_address is not None:
         proof = VerifyRequest.model_validate(body, from_attributes=True)
-        user = await prove(proof, settings, client, database)
-        async with database.transaction() as session:
+
+        async def open_session(session: Session, user: DomainUser) -> Tokens:
             return await sessions.open_session(session, mint, user.id, client)
+
+        return await prove(proof, settings, client, database, open_session)
     refresh_token = body.refresh_token or cookies.refresh_token_of(request)
     if refresh_token is None:
         raise RefreshCookieMissingError

@@ -1,5 +1,7 @@
 """Sign-in: challenge, verify, and the keys that tokens are checked with."""
 
+from collections.abc import Awaitable, Callable
+
 from fastapi import APIRouter, Request, Response
 
 from memepool_auth.adapters.signatures import parse_public_key, require_accepted
@@ -21,7 +23,7 @@ from memepool_auth.use_cases import sign_in
 from memepool_auth.use_cases.keys import KeyRing
 from memepool_chain.address import AddressError, decode_p2pkh
 from memepool_chain.network import network_named
-from memepool_common.db import Database
+from memepool_common.db import Database, Session
 from memepool_common.web.deps import SessionDep
 from memepool_common.web.problem import FieldError, Problem
 
@@ -49,11 +51,12 @@ async def verify_signature(
 
     Without a signature: 401 `signature_required` with a challenge.
     """
-    user = await prove(body, settings, client, database)
-    async with database.transaction() as session:
+
+    async def give_grant(session: Session, user: DomainUser) -> VerifyAnswer:
         grant = await sign_in.issue_grant(session, user)
-        stats = await users.stats(session, user.id)
-    return VerifyAnswer(user=User.of(user, stats), grant=grant)
+        return VerifyAnswer(user=User.of(user, await users.stats(session, user.id)), grant=grant)
+
+    return await prove(body, settings, client, database, give_grant)
 
 
 @router.get("/.well-known/jwks.json")
@@ -66,9 +69,13 @@ async def read_jwks(request: Request, response: Response) -> Jwks:
 
 
 async def prove(
-    body: VerifyRequest, settings: Settings, client: Client, database: Database
-) -> DomainUser:
-    """The user whose wallet signed.
+    body: VerifyRequest,
+    settings: Settings,
+    client: Client,
+    database: Database,
+    give: Callable[[Session, DomainUser], Awaitable[sign_in.Given]],
+) -> sign_in.Given:
+    """What `give` gives to the user whose wallet signed.
 
     Raises:
         Problem: 422 for a bad address; 401 `signature_required` with a challenge.
@@ -90,7 +97,7 @@ async def prove(
         extra = {"challenge": answer}
         raise Problem(401, "signature_required", detail, headers=headers, extra=extra)
     proof = sign_in.Proof(body.wallet_address, body.signature, body.nonce, body.scheme, public_key)
-    return await sign_in.prove(database, settings.sign_in, proof, client)
+    return await sign_in.prove(database, settings.sign_in, proof, client, give)
 
 
 def _require_address(wallet_address: str, settings: Settings) -> None:

@@ -47,13 +47,13 @@ def new_challenge(
     request_id: UUID,
     now: datetime,
 ) -> Challenge:
-    """The challenge for a wallet, from `now` (rounded down to the second, as the text says it).
+    """The challenge for a wallet, from `now`; the text says the second, and expiry counts from it.
 
     Raises:
         ValueError: the text is not ASCII or longer than a wallet should have to show.
     """
-    issued_at = now.astimezone(UTC).replace(microsecond=0)
-    expires_at = issued_at + LIFETIME
+    issued_at = now.astimezone(UTC)
+    expires_at = issued_at.replace(microsecond=0) + LIFETIME
     message = (
         f"{domain} wants you to sign in with your BSV account:\n"
         f"{wallet_address}\n"

@@ -34,9 +34,7 @@ AuthError
 │   └── SessionNotFoundError          session_not_found
 ├── SessionGoneError              410  session_gone
 ├── LastAdminError                409  last_admin
-└── TooManyError                  429, wait
-    ├── TooManyChallengesError        too_many_challenges
-    └── TooManyAttemptsError          too_many_attempts
+└── TooManyAttemptsError          429  too_many_attempts
 
 No code of a sign-in tells whether a wallet has ever been seen here.
 """
@@ -95,7 +93,10 @@ class NoOpenChallengeError(SignInRefusedError):
     """A signature came without a nonce, and nothing is open for the wallet."""
 
     code = "no_open_challenge"
-    detail = "No challenge is open for this wallet address; ask for one with POST /auth/challenge."
+    detail = (
+        "You have no open challenge for this wallet address; ask for one with POST /auth/challenge,"
+        " or send its nonce."
+    )
 
 
 class SignatureMismatchError(SignInRefusedError):
@@ -178,6 +179,9 @@ class NonceRequiredError(BadCredentialsError):
     code = "nonce_required"
     detail = (
         "Several challenges are open for this wallet address; send the nonce of the signed one."
+    )
+    while_held_off: ClassVar[str] = (
+        "Attempts for this wallet address have failed; send the nonce of the signed challenge."
     )
 
 
@@ -281,26 +285,8 @@ class LastAdminError(AuthError):
     detail = "This is the last active admin; make somebody else an admin first."
 
 
-class TooManyError(AuthError):
-    """A limit is reached. It goes by itself; `Retry-After` says when."""
-
-    def __init__(self, detail: str, retry_after_s: int) -> None:
-        super().__init__(detail)
-        self.headers = {"Retry-After": str(retry_after_s)}
-
-
-class TooManyChallengesError(TooManyError):
-    """A network has asked for so many that the oldest of them must expire first."""
-
-    code = "too_many_challenges"
-
-    def __init__(self, limit: int, retry_after_s: int) -> None:
-        words = f"There are {limit} challenges from your network in the last five minutes"
-        super().__init__(f"{words}; try again in {retry_after_s} s.", retry_after_s)
-
-
-class TooManyAttemptsError(TooManyError):
-    """Wrong attempts get no more said to them for a while."""
+class TooManyAttemptsError(AuthError):
+    """Wrong attempts get no more said to them for a while. It goes by itself."""
 
     code = "too_many_attempts"
 
@@ -309,4 +295,5 @@ class TooManyAttemptsError(TooManyError):
             f"Too many failed attempts; failed ones get this answer for another {retry_after_s} s."
             " A right signature is accepted at any time."
         )
-        super().__init__(detail, retry_after_s)
+        super().__init__(detail)
+        self.headers = {"Retry-After": str(retry_after_s)}

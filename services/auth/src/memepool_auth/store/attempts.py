@@ -1,4 +1,4 @@
-"""Failed attempts to sign in, counted per wallet and network, and per network.
+"""Failed attempts to sign in, counted per wallet and address, per wallet, and per address.
 
 The counters lie in the database, so that all replicas share them.
 """
@@ -25,14 +25,19 @@ update sign_in_failure set blocked_until = now() + :wait where scope = :scope
 _FORGET = text("delete from sign_in_failure where scope = :scope")
 
 
-def wallet_scope(wallet_address: str, address_prefix: str | None) -> str:
-    """What is counted for a wallet as seen from one network."""
-    return f"wallet {wallet_address} {address_prefix}"
+def wallet_from(wallet_address: str, address_key: str) -> str:
+    """The scope of a wallet as seen from one address."""
+    return f"wallet {wallet_address} from {address_key}"
 
 
-def network_scope(address_prefix: str | None) -> str:
-    """What is counted for a network."""
-    return f"network {address_prefix}"
+def wallet_anywhere(wallet_address: str) -> str:
+    """The scope of a wallet, wherever attempts come from."""
+    return f"wallet {wallet_address}"
+
+
+def address(address_key: str) -> str:
+    """The scope of an address, whatever wallets it tries."""
+    return f"address {address_key}"
 
 
 async def wait_s(session: Session, scopes: list[str]) -> int | None:

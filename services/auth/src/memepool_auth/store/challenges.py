@@ -1,7 +1,7 @@
 """Challenges: bounded in number, each used once.
 
-Where a wallet or the whole has too many, the oldest give way: so nobody who asks for many keeps
-an owner from getting one.
+Where an address or the whole has too many, the oldest give way: nobody who asks for many keeps
+anybody else from getting one.
 """
 
 from datetime import datetime
@@ -12,39 +12,31 @@ from sqlalchemy import text
 from memepool_auth.domain.challenge import PURPOSE, Challenge
 from memepool_common.db import Session
 
-# The rows looked at never exceed the limit, so a flood does not make counting slow.
-_OF_NETWORK = text("""
-select count(*) as taken,
-  greatest(1, ceil(extract(epoch from min(expires_at) - now())))::int as wait_s
-from (select expires_at from challenge
-  where address_prefix is not distinct from :address_prefix and expires_at > now()
-  order by expires_at limit :limit) c
-""")
-_DROP_OLDEST_OF_WALLET = text("""
-delete from challenge where nonce in (
-  select nonce from challenge
-  where wallet_address = :wallet_address and address_prefix is not distinct from :address_prefix
-    and used_at is null and expires_at > now()
-  order by issued_at desc, nonce offset :kept for update skip locked)
+# Materialized: a plan that runs the limit several times would drop more than it says.
+_DROP_OLDEST_OF_ADDRESS = text("""
+with oldest as materialized (select nonce from challenge
+  where address_key = :address_key and used_at is null and expires_at > now()
+  order by expires_at desc, issued_at desc offset :kept for update skip locked)
+delete from challenge where nonce in (select nonce from oldest)
 """)
 _TOTAL = text("""
 select count(*) from (select from challenge where expires_at > now() limit :limit) c
 """)
 _DROP_OLDEST = text("""
-delete from challenge where nonce in (
-  select nonce from challenge where expires_at > now()
-  order by expires_at limit :count for update skip locked)
+with oldest as materialized (select nonce from challenge where expires_at > now()
+  order by expires_at, issued_at limit :count for update skip locked)
+delete from challenge where nonce in (select nonce from oldest)
 """)
 _INSERT = text("""
-insert into challenge (nonce, wallet_address, address_prefix, domain, purpose, message, issued_at,
+insert into challenge (nonce, wallet_address, address_key, domain, purpose, message, issued_at,
   expires_at)
-values (:nonce, :wallet_address, :address_prefix, :domain, :purpose, :message, :issued_at,
+values (:nonce, :wallet_address, :address_key, :domain, :purpose, :message, :issued_at,
   :expires_at)
 """)
 _OPEN = text("""
 select nonce from challenge
-where wallet_address = :wallet_address and domain = :domain and purpose = :purpose
-  and used_at is null and expires_at > now() limit 2
+where wallet_address = :wallet_address and address_key = :address_key
+  and domain = :domain and purpose = :purpose and used_at is null and expires_at > now() limit 2
 """)
 _CONSUME = text("""
 update challenge set used_at = now()
@@ -58,19 +50,10 @@ where nonce = :nonce
 """)
 
 
-async def of_network(session: Session, address_prefix: str | None, limit: int) -> tuple[int, int]:
-    """How many unexpired ones a network has, up to `limit`; seconds until the oldest expires."""
-    given = {"address_prefix": address_prefix, "limit": limit}
-    row = (await session.execute(_OF_NETWORK, given)).one()
-    return row.taken, row.wait_s
-
-
-async def drop_oldest_of_wallet(
-    session: Session, wallet_address: str, address_prefix: str | None, kept: int
-) -> None:
-    """Forget a wallet's open challenges from this network, but for the newest `kept`."""
-    given = {"wallet_address": wallet_address, "address_prefix": address_prefix, "kept": kept}
-    await session.execute(_DROP_OLDEST_OF_WALLET, given)
+async def drop_oldest_of_address(session: Session, address_key: str, kept: int) -> None:
+    """Forget the open challenges that an address asked for, but for the newest `kept`."""
+    given = {"address_key": address_key, "kept": kept}
+    await session.execute(_DROP_OLDEST_OF_ADDRESS, given)
 
 
 async def total(session: Session, limit: int) -> int:
@@ -84,12 +67,12 @@ async def drop_oldest(session: Session, count: int) -> None:
     await session.execute(_DROP_OLDEST, {"count": count})
 
 
-async def add(session: Session, challenge: Challenge, address_prefix: str | None) -> None:
-    """Keep a challenge."""
+async def add(session: Session, challenge: Challenge, address_key: str) -> None:
+    """Keep a challenge that this address asked for."""
     row = {
         "nonce": challenge.nonce,
         "wallet_address": challenge.wallet_address,
-        "address_prefix": address_prefix,
+        "address_key": address_key,
         "domain": challenge.domain,
         "purpose": PURPOSE,
         "message": challenge.message,
@@ -99,9 +82,16 @@ async def add(session: Session, challenge: Challenge, address_prefix: str | None
     await session.execute(_INSERT, row)
 
 
-async def open_nonces(session: Session, wallet_address: str, domain: str) -> list[str]:
-    """The nonces of the open challenges of a wallet, two at the most."""
-    given = {"wallet_address": wallet_address, "domain": domain, "purpose": PURPOSE}
+async def open_nonces(
+    session: Session, wallet_address: str, address_key: str, domain: str
+) -> list[str]:
+    """The nonces of a wallet's open challenges that this address asked for, two at the most."""
+    given = {
+        "wallet_address": wallet_address,
+        "address_key": address_key,
+        "domain": domain,
+        "purpose": PURPOSE,
+    }
     found = await session.execute(_OPEN, given)
     return list(found.scalars())
 

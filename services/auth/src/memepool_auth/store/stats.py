@@ -62,7 +62,18 @@ select g.voter_id, coalesce(-sum(g.amount) filter (where f.counted), 0)
 from given g join fresh f using (vote_id) group by g.voter_id order by g.voter_id
 on conflict (user_id) do update set sats_staked = user_stats.sats_staked + excluded.sats_staked
 """)
-_RESULTS = text("""
+# A round's results count from its closing on, and no longer if it is refunded in the end. Either
+# event may come first; lines are kept only as long as the end is not known.
+_CLOSE = text("""
+insert into stats_round as r (round_id, closed) values (:round_id, true)
+on conflict (round_id) do update set closed = true where not r.closed returning refunded
+""")
+_SETTLE = text("""
+insert into stats_round as r (round_id, closed, refunded) values (:round_id, false, :refunded)
+on conflict (round_id) do update set refunded = excluded.refunded where r.refunded is null
+returning closed
+""")
+_KEEP_RESULTS = text("""
 with gained as (
   select user_id, 1 as won, 0::bigint as earned
   from unnest(cast(:winner_ids as uuid[])) as user_id
@@ -72,16 +83,24 @@ with gained as (
     from unnest(cast(:recipient_ids as uuid[]), cast(:amounts as bigint[])) as w(user_id, amount)
   ) rewards
 )
+insert into stats_result (round_id, user_id, won, earned)
+select :round_id, user_id, sum(won), sum(earned) from gained group by user_id
+""")
+_ADD_RESULTS = text("""
 insert into user_stats (user_id, rounds_won, sats_earned)
-select user_id, sum(won), sum(earned) from gained group by user_id order by user_id
+select user_id, cast(:sign as int) * won, cast(:sign as int) * earned
+from stats_result where round_id = :round_id order by user_id
 on conflict (user_id) do update set rounds_won = user_stats.rounds_won + excluded.rounds_won,
   sats_earned = user_stats.sats_earned + excluded.sats_earned
 """)
+_DROP_RESULTS = text("delete from stats_result where round_id = :round_id")
 _LOCK = text("lock table inbox in share row exclusive mode")
 _CLEAR = (
     text("delete from user_stats"),
     text("delete from stats_upload"),
     text("delete from stats_vote"),
+    text("delete from stats_result"),
+    text("delete from stats_round"),
 )
 _FORGET = text("delete from inbox where consumer = :consumer")
 
@@ -132,16 +151,35 @@ async def take_back_stakes(
     await session.execute(_REFUNDED, given)
 
 
-async def count_results(
+async def close_round(
     session: Session,
+    round_id: str,
     winner_ids: Sequence[UUID],
     recipient_ids: Sequence[UUID],
     amounts: Sequence[int],
 ) -> None:
-    """Count won rounds, one for each winner in the list, and rewards."""
-    given = {
+    """Count a round's results: a won round for each winner in the list, and rewards."""
+    closed = (await session.execute(_CLOSE, {"round_id": round_id})).one_or_none()
+    if closed is None or closed.refunded:
+        return
+    lines = {
+        "round_id": round_id,
         "winner_ids": list(winner_ids),
         "recipient_ids": list(recipient_ids),
         "amounts": list(amounts),
     }
-    await session.execute(_RESULTS, given)
+    await session.execute(_KEEP_RESULTS, lines)
+    await session.execute(_ADD_RESULTS, {"round_id": round_id, "sign": 1})
+    if closed.refunded is not None:
+        await session.execute(_DROP_RESULTS, {"round_id": round_id})
+
+
+async def settle_round(session: Session, round_id: str, *, refunded: bool) -> None:
+    """A round has come to its end; if it is refunded, nobody has won or earned anything in it."""
+    given = {"round_id": round_id, "refunded": refunded}
+    settled = (await session.execute(_SETTLE, given)).one_or_none()
+    if settled is None or not settled.closed:
+        return
+    if refunded:
+        await session.execute(_ADD_RESULTS, {"round_id": round_id, "sign": -1})
+    await session.execute(_DROP_RESULTS, {"round_id": round_id})

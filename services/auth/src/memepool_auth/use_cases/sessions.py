@@ -29,7 +29,7 @@ from memepool_auth.domain.session import (
 from memepool_auth.domain.session import (
     Session as SignInSession,
 )
-from memepool_auth.domain.user import User, require_active
+from memepool_auth.domain.user import Stats, User, require_active
 from memepool_auth.events import SessionEndedData, session_ended
 from memepool_auth.store import sessions, users
 from memepool_auth.use_cases.keys import SigningKey
@@ -51,6 +51,7 @@ class Tokens:
     refresh_token: str
     session: SignInSession
     user: User
+    stats: Stats
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,7 @@ async def _refresh(
     )
     await sessions.use(session, renewed, now + ACCESS_TOKEN_LIFETIME)
     if successor is not None:
-        return _tokens(mint, user, renewed, successor)
+        return await _tokens(session, mint, user, renewed, successor)
     tokens = await _issue(session, mint, user, renewed)
     sealed = sealing.seal(
         tokens.refresh_token.encode(), _sealing_key(token), f"session {current.id}"
@@ -220,12 +221,15 @@ def _sealing_key(token: str) -> bytes:
 async def _issue(session: Session, mint: TokenMint, user: User, current: SignInSession) -> Tokens:
     refresh_token = secrets.token_urlsafe(REFRESH_TOKEN_BYTES)
     await sessions.add_refresh_token(session, secret_hash(refresh_token), current.id)
-    return _tokens(mint, user, current, refresh_token)
+    return await _tokens(session, mint, user, current, refresh_token)
 
 
-def _tokens(mint: TokenMint, user: User, current: SignInSession, refresh_token: str) -> Tokens:
+async def _tokens(
+    session: Session, mint: TokenMint, user: User, current: SignInSession, refresh_token: str
+) -> Tokens:
     access_token = mint.access_token(user, current.id, current.last_used_at)
-    return Tokens(access_token, refresh_token, current, user)
+    stats = await users.stats(session, user.id)
+    return Tokens(access_token, refresh_token, current, user, stats)
 
 
 async def _holder(session: Session, user_id: UUID) -> User:

@@ -6,9 +6,10 @@ fails, and no connection is held while libsecp256k1 computes.
 
 import hashlib
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from memepool_auth.adapters import signatures
 from memepool_auth.domain import backoff
@@ -24,7 +25,6 @@ from memepool_auth.domain.errors import (
     NoOpenChallengeError,
     SignInRefusedError,
     TooManyAttemptsError,
-    TooManyChallengesError,
 )
 from memepool_auth.domain.session import GRANT_LIFETIME
 from memepool_auth.domain.user import User, require_active
@@ -38,10 +38,12 @@ from memepool_common.db import Database, Session
 from memepool_common.events import outbox
 from memepool_common.ids import uuid7
 
+Given = TypeVar("Given")
 NONCE_BYTES = 16
 GRANT_BYTES = 32
-TOTAL_DROPPED_PART = 100
-"""Of all challenges, this part gives way at once, so that not every request has to clear up."""
+TOTAL_SLACK_PART = 100
+"""Counting all challenges is dear: one request in this part of the limit does it, and when there
+are too many, as many give way at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,8 @@ async def issue_challenge(
     """A new text for a wallet to sign.
 
     The limits may be passed by as many requests as are being served at one moment.
-
-    Raises:
-        TooManyChallengesError: this network has asked for too many.
     """
-    await _make_room(session, settings, wallet_address, client.address_prefix)
+    await _make_room(session, settings, client.address_key)
     challenge = new_challenge(
         domain=settings.domain,
         statement=settings.statement,
@@ -75,12 +74,20 @@ async def issue_challenge(
         request_id=uuid7(),
         now=await challenges.database_time(session),
     )
-    await challenges.add(session, challenge, client.address_prefix)
+    await challenges.add(session, challenge, client.address_key)
     return challenge
 
 
-async def prove(database: Database, settings: SignInSettings, proof: Proof, client: Client) -> User:
-    """The user whose wallet this is, created at first sight. The nonce is used up in any case.
+async def prove(
+    database: Database,
+    settings: SignInSettings,
+    proof: Proof,
+    client: Client,
+    give: Callable[[Session, User], Awaitable[Given]],
+) -> Given:
+    """What `give` gives to the user whose wallet this is, who is created at first sight.
+
+    Proof and gift are one change; the nonce is used up in any case.
 
     Raises:
         SignInRefusedError, BadCredentialsError: nonce or signature is not good.
@@ -89,7 +96,7 @@ async def prove(database: Database, settings: SignInSettings, proof: Proof, clie
     """
     try:
         async with database.transaction() as session:
-            nonce, message = await _consume(session, proof, settings.domain)
+            nonce, message = await _consume(session, proof, client, settings.domain)
     except SignInRefusedError as refusal:
         await _refuse(database, settings, proof, refusal, client, over_signature=False)
     try:
@@ -101,11 +108,11 @@ async def prove(database: Database, settings: SignInSettings, proof: Proof, clie
     except AuthError as refusal:
         await _refuse(database, settings, proof, refusal, client, over_signature=True)
     async with database.transaction() as session:
-        scope = attempts.wallet_scope(proof.wallet_address, client.address_prefix)
+        scope = attempts.wallet_from(proof.wallet_address, client.address_key)
         await attempts.forget(session, scope)
         user = await _user_of(session, settings, signer, client)
-    require_active(user)
-    return user
+        require_active(user)
+        return await give(session, user)
 
 
 async def issue_grant(session: Session, user: User) -> str:
@@ -120,29 +127,19 @@ def secret_hash(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
-async def _make_room(
-    session: Session, settings: SignInSettings, wallet_address: str, prefix: str | None
-) -> None:
-    network_max, total_max = settings.challenges_per_network_max, settings.challenges_max
-    count, wait_s = await challenges.of_network(session, prefix, network_max)
-    if count >= network_max:
-        raise TooManyChallengesError(network_max, wait_s)
-    kept = settings.challenges_per_wallet_max - 1
-    await challenges.drop_oldest_of_wallet(session, wallet_address, prefix, kept)
-    if await challenges.total(session, total_max) >= total_max:
-        await challenges.drop_oldest(session, total_max // TOTAL_DROPPED_PART + 1)
+async def _make_room(session: Session, settings: SignInSettings, address_key: str) -> None:
+    kept = settings.challenges_per_address_max - 1
+    await challenges.drop_oldest_of_address(session, address_key, kept)
+    slack = settings.challenges_max // TOTAL_SLACK_PART
+    if secrets.randbelow(slack + 1) > 0:
+        return
+    if await challenges.total(session, settings.challenges_max) >= settings.challenges_max:
+        await challenges.drop_oldest(session, slack + 1)
 
 
-async def _consume(session: Session, proof: Proof, domain: str) -> tuple[str, str]:
+async def _consume(session: Session, proof: Proof, client: Client, domain: str) -> tuple[str, str]:
     """Nonce and message of the challenge that the proof is for, which is used up by this."""
-    nonce = proof.nonce
-    if nonce is None:
-        nonces = await challenges.open_nonces(session, proof.wallet_address, domain)
-        if not nonces:
-            raise NoOpenChallengeError
-        if len(nonces) > 1:
-            raise NonceRequiredError
-        nonce = nonces[0]
+    nonce = proof.nonce or await _only_nonce(session, proof, client, domain)
     message = await challenges.consume(session, nonce, proof.wallet_address, domain)
     if message is not None:
         return nonce, message
@@ -158,6 +155,23 @@ async def _consume(session: Session, proof: Proof, domain: str) -> tuple[str, st
     raise NonceUsedError if found.used else NonceExpiredError
 
 
+async def _only_nonce(session: Session, proof: Proof, client: Client, domain: str) -> str:
+    """The nonce that may be left out.
+
+    Whoever leaves it out uses up what they may not have asked for. So this finds nothing that was
+    asked for from elsewhere, and nothing while wrong signatures are being held off.
+    """
+    scope = attempts.wallet_from(proof.wallet_address, client.address_key)
+    if await attempts.wait_s(session, [scope]) is not None:
+        raise NonceRequiredError(NonceRequiredError.while_held_off)
+    nonces = await challenges.open_nonces(session, proof.wallet_address, client.address_key, domain)
+    if not nonces:
+        raise NoOpenChallengeError
+    if len(nonces) > 1:
+        raise NonceRequiredError
+    return nonces[0]
+
+
 async def _refuse(
     database: Database,
     settings: SignInSettings,
@@ -171,11 +185,12 @@ async def _refuse(
 
     Only a bad signature counts for the wallet, and stands in its owner's audit feed.
     """
-    network = attempts.network_scope(client.address_prefix)
-    scopes = {network: settings.network_failures_free}
+    scopes = {attempts.address(client.address_key): settings.address_failures_free}
     if over_signature:
-        wallet = attempts.wallet_scope(proof.wallet_address, client.address_prefix)
-        scopes[wallet] = settings.wallet_failures_free
+        here = attempts.wallet_from(proof.wallet_address, client.address_key)
+        scopes[here] = settings.wallet_failures_free
+        anywhere = attempts.wallet_anywhere(proof.wallet_address)
+        scopes[anywhere] = settings.wallet_failures_everywhere_free
     async with database.transaction() as session:
         waiting_s = await attempts.wait_s(session, list(scopes))
         if waiting_s is None:
