@@ -60,7 +60,7 @@ async def start(
     redis_url: str | None = None,
     upstreams: dict[str, Any] | None = None,
     auth_poll_s: float = 0.05,
-    stale_after_s: float = 5.0,
+    stale_after_s: float = 60.0,
 ) -> AsyncIterator[Gateway]:
     """A gateway; all services answer at `upstream`. With `redis_url` its stream is there."""
     issuer = TestIssuer()
@@ -75,7 +75,7 @@ async def start(
             edge=edge or EdgeSettings(),
             stream=stream or StreamSettings(),
             rates=rates or RateSettings(),
-            redis=RedisSettings(url=SecretStr(redis_url)) if redis_url else None,
+            redis=RedisSettings(url=SecretStr(redis_url), timeout_s=5) if redis_url else None,
         )
         probes = Probes()
         own = MemoryStream(settings.stream)

@@ -97,6 +97,23 @@ async def test_kinds_are_counted_apart(start_gateway: StartGateway) -> None:
         assert await statuses(gateway, "GET", "/rounds", 1) == [200]
 
 
+async def test_a_path_written_otherwise_is_the_same_path(start_gateway: StartGateway) -> None:
+    echo = Echo()
+    async with upstream_of(echo) as url, start_gateway(url, rates=TIGHT) as gateway:
+        assert await statuses(gateway, "POST", "/auth/session", 2) == [200, 200]
+        for path in (
+            "/auth/%73ession",
+            "/auth/ver%69fy",
+            "/%61uth/%63hallenge",
+            "/%761/auth/verify",
+        ):
+            assert await statuses(gateway, "POST", path, 1) == [429], path
+        assert await statuses(gateway, "POST", "/content/uplo%61d", 3) == [200, 200, 429]
+        assert await statuses(gateway, "GET", "/content/a%2Db%5f%7E%C3%A9%20", 1) == [200]
+    targets = ["/auth/session"] * 2 + ["/content/upload"] * 2 + ["/content/a-b_~%C3%A9%20"]
+    assert [seen.target for seen in echo.seen] == targets
+
+
 async def test_bad_tokens_count_for_their_address(start_gateway: StartGateway) -> None:
     async with upstream_of(Echo()) as url, start_gateway(url, rates=TIGHT) as gateway:
         guesses = await statuses(gateway, "GET", "/auth/me", 6, Authorization="Bearer x")

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from memepool_gateway.limits.counter import Check, ClockMs, MemoryCounter, RateCounter
 from memepool_gateway.limits.redis_counter import RedisCounter
-from memepool_gateway.redis_client import redis_client
+from memepool_gateway.redis_client import RedisClient
 from memepool_gateway.settings import RedisSettings
 from memepool_sandbox.testing.redis import PrivateRedis
 
@@ -36,11 +36,11 @@ OpenCounter = Callable[[ClockMs], AbstractAsyncContextManager[RateCounter]]
 
 @contextlib.asynccontextmanager
 async def redis_counter(url: str, clock: ClockMs) -> AsyncIterator[RedisCounter]:
-    redis = redis_client(RedisSettings(url=SecretStr(url), timeout_s=2.0))
+    redis = RedisClient(RedisSettings(url=SecretStr(url), timeout_s=2.0))
     try:
         yield RedisCounter(redis, clock)
     finally:
-        await redis.aclose()
+        await redis.close()
 
 
 @contextlib.asynccontextmanager
@@ -200,11 +200,11 @@ async def test_a_redis_that_hangs_costs_one_wait(monkeypatch: pytest.MonkeyPatch
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     url = SecretStr(f"redis://127.0.0.1:{port}/0")
-    redis = redis_client(RedisSettings(url=url, timeout_s=0.2))
+    redis = RedisClient(RedisSettings(url=url, timeout_s=0.2))
     counter = RedisCounter(redis, Clock())
     began_s = asyncio.get_running_loop().time()
     found = await asyncio.gather(*(allowed(counter, 5) for _ in range(500)))
     assert sum(found) == 5
     assert asyncio.get_running_loop().time() - began_s < 2.0
-    await redis.aclose()
+    await redis.close()
     server.close()

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
+from memepool_common.testing import until
 from memepool_gateway.settings import RedisSettings, StreamSettings
 from memepool_gateway.stream import MemoryStream, RedisStream, StreamStore
 from memepool_gateway.stream import redis_store as module
@@ -202,7 +203,13 @@ async def test_a_redis_that_lost_everything_begins_anew(
     store = open_redis()
     await store.append([draft(1)], uuid4())
     before = await store.latest()
-    await store._redis.flushdb()
+    await store._redis.commands.flushdb()
+
+    async def later() -> bool:  # an epoch is a millisecond
+        seconds, microseconds = await store._redis.commands.time()
+        return bool(seconds * 1000 + microseconds // 1000 > before.epoch_ms)
+
+    await until(later)
     with pytest.raises(HistoryGone):
         await store.read(before, size_max=10, wait_s=0.05)
     after = await store.latest()
@@ -220,7 +227,7 @@ async def test_a_redis_that_lost_its_last_moments_begins_anew(
     before = await store.latest()
     await store.append([draft(2)])
     lost = await store.latest()
-    await store._redis.xdel(module.STREAM, str(lost))
+    await store._redis.commands.xdel(module.STREAM, str(lost))
     with pytest.raises(HistoryGone):
         await store.read(lost, size_max=10)
     await store.append([draft(3)])
@@ -234,7 +241,7 @@ async def test_a_redis_that_lost_its_last_moments_begins_anew(
 async def test_a_redis_that_is_killed_and_started_again(private_redis: PrivateRedis) -> None:
     settings = RedisSettings(url=SecretStr(private_redis.url))
     store = RedisStream(settings, StreamSettings())
-    await store._redis.flushdb()
+    await store._redis.commands.flushdb()
     await store.append([draft(1)])
     before = await store.latest()
     reading = asyncio.create_task(store.read(before, size_max=10, wait_s=30))

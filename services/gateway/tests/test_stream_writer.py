@@ -203,6 +203,19 @@ async def test_late_and_repeated_batches_never_turn_a_tally_back() -> None:
     assert len(own) == 2  # each vote once
 
 
+async def test_votes_that_are_counted_after_later_ones_are_told_as_well() -> None:
+    """Payments answered the later votes first: they were counted without the earlier ones."""
+    ann, meme = uuid4(), uuid4()
+    async with Running() as running:
+        await running.bus.publish([counted((ann, meme, 4), sequence=5, stakes=4)])
+        await running.settled(1)
+        await running.bus.publish([counted((ann, meme, 1), sequence=1, stakes=5)])
+        await running.settled(2)
+        tallies = [json.loads(each.data) for each in await running.entries("votes.tally")]
+    assert [(each["sequence"], each["pot"]) for each in tallies] == [(5, 4), (5, 5)]
+    assert tallies[-1]["memes"][0]["stakes"] == 5
+
+
 async def test_nothing_is_acknowledged_before_it_is_told() -> None:
     async with Running(tally_interval_s=60.0) as running:
         first = counted((uuid4(), uuid4(), 1), sequence=1, stakes=1)

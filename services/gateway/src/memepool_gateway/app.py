@@ -10,12 +10,14 @@ from memepool_common.web.app import Lifespan, Probes, build_app, internal_app
 from memepool_common.web.lifespan import following_auth
 from memepool_common.web.middleware import RequestContext
 from memepool_gateway import worker
+from memepool_gateway.cache import CacheStore, MemoryStore, ReadCache
+from memepool_gateway.cache.redis_store import RedisStore
 from memepool_gateway.cors import Cors
 from memepool_gateway.docs.api import FILES, docs_router
 from memepool_gateway.limits import Gate, MemoryCounter, RateCounter
 from memepool_gateway.limits.redis_counter import RedisCounter
 from memepool_gateway.proxy import Proxy, Upstream
-from memepool_gateway.redis_client import redis_client
+from memepool_gateway.redis_client import RedisClient
 from memepool_gateway.routes import route_table, without_version
 from memepool_gateway.settings import Settings
 from memepool_gateway.stream import MemoryStream, RedisStream, StreamStore
@@ -52,11 +54,13 @@ def create_apps(
             for upstream in upstreams.values():
                 await upstream.open()
                 stack.push_async_callback(upstream.close)
-            gate = Gate(settings.rates, _counter(settings, stack))
+            counter, kept = _shared(settings, stack)
+            gate = Gate(settings.rates, counter)
             store = await _stream(settings, stream, stack)
             hub = Hub(store, settings.stream, tokens, probes)
             await stack.enter_async_context(hub.running())
             proxy.tokens, proxy.gate, proxy.upstreams = tokens, gate, upstreams
+            proxy.cache = ReadCache(kept, settings.limits.cache_life_s)
             app.state.tokens, app.state.gate, app.state.hub = tokens, gate, hub
             yield
 
@@ -65,12 +69,13 @@ def create_apps(
     return Cors(public, settings.edge.origins), internal_app(probes)
 
 
-def _counter(settings: Settings, stack: contextlib.AsyncExitStack) -> RateCounter:
+def _shared(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[RateCounter, CacheStore]:
+    """What replicas share, if there are any."""
     if settings.redis is None:
-        return MemoryCounter()
-    redis = redis_client(settings.redis)
-    stack.push_async_callback(redis.aclose)
-    return RedisCounter(redis)
+        return MemoryCounter(), MemoryStore()
+    redis = RedisClient(settings.redis)
+    stack.push_async_callback(redis.close)
+    return RedisCounter(redis), RedisStore(redis)
 
 
 async def _stream(

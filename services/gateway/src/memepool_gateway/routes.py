@@ -18,6 +18,8 @@ _PATH = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*")
 _DOTS = re.compile(r"/\.{1,2}(?:/|$)")
 # What another parser might take for a separator, a dot or the end of the text.
 _ENCODED_TRICK = re.compile(r"%(?:2[ef]|5c|7f|25|[01][0-9a-f])", re.IGNORECASE)
+# Characters that mean the same unencoded (RFC 3986, section 2.3); the dot is refused above.
+_ENCODED_PLAIN = re.compile(r"%(?:2d|3[0-9]|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9ae])", re.IGNORECASE)
 _QUERY = re.compile(r"[\x21-\x7e]*")
 
 
@@ -33,6 +35,7 @@ class Route:
         answer_timeout_s: until the first byte of the answer, and between any two.
         checks_token: False where the service alone can judge the Authorization header.
         kind: what calls count as for the rate limits; None: by their method.
+        cached: whether answers to reads without a token are the same for everybody, and many ask.
     """
 
     path: str
@@ -41,6 +44,7 @@ class Route:
     answer_timeout_s: float
     checks_token: bool = True
     kind: Kind | None = None
+    cached: bool = False
 
     def kind_of(self, method: str) -> Kind:
         """What a call counts as."""
@@ -75,8 +79,9 @@ def route_table(limits: LimitSettings) -> RouteTable:
         answer_timeout_s: float = limits.answer_timeout_s,
         checks_token: bool = True,
         kind: Kind | None = None,
+        cached: bool = False,
     ) -> Route:
-        return Route(path, upstream, body_bytes_max, answer_timeout_s, checks_token, kind)
+        return Route(path, upstream, body_bytes_max, answer_timeout_s, checks_token, kind, cached)
 
     return RouteTable(
         [
@@ -96,6 +101,10 @@ def route_table(limits: LimitSettings) -> RouteTable:
             ),
             route("/content/*", "content"),
             route("/rounds/{roundId}/bundle", "rounds", answer_timeout_s=60.0),
+            route("/rounds", "rounds", cached=True),
+            route("/rounds/{roundId}", "rounds", cached=True),
+            route("/rounds/{roundId}/results", "rounds", cached=True),
+            route("/rounds/{roundId}/submissions", "rounds", cached=True),
             route("/rounds/*", "rounds"),
             route("/payments/arc/callback", "payments", checks_token=False),  # ARC's own token
             route("/payments/*", "payments"),
@@ -104,7 +113,10 @@ def route_table(limits: LimitSettings) -> RouteTable:
 
 
 def clean_path(raw_path: bytes, query: bytes) -> str:
-    """The path as every parser behind us will read it, still percent-encoded, without `/v1`.
+    """The path as every parser behind us will read it, without `/v1`.
+
+    It stays percent-encoded where that means something. Where it does not, `/auth/%73ession` would
+    be a path of its own to our routes and their limits, and the same as ever to the service.
 
     Raises:
         Problem: 400 `malformed_path`, 414 `path_too_long`.
@@ -126,12 +138,16 @@ def clean_path(raw_path: bytes, query: bytes) -> str:
             " character, or bytes that are not URL text."
         )
         raise Problem(400, "malformed_path", detail)
-    return without_version(path)
+    return without_version(_ENCODED_PLAIN.sub(_decoded, path))
 
 
 def without_version(path: str) -> str:
     """The path without a leading `/v1`."""
     return path.removeprefix(VERSION_PREFIX) if path.startswith(VERSION_PREFIX + "/") else path
+
+
+def _decoded(encoded: re.Match[str]) -> str:
+    return chr(int(encoded[0][1:], 16))
 
 
 def _is_utf8(path: str) -> bool:

@@ -56,6 +56,9 @@ class LimitSettings(Group):
     answer_timeout_s: float = Field(default=15.0, gt=0, description="to the answer's next byte")
     body_timeout_s: float = Field(default=20.0, gt=0, description="to the body's next byte")
     exchange_timeout_s: float = Field(default=300.0, gt=0, description="from first to last byte")
+    cache_life_s: float = Field(
+        default=1.0, gt=0, le=10, description="of public reads that many ask for"
+    )
 
 
 class Rate(Group):
@@ -79,8 +82,8 @@ class RedisSettings(Group):
     """What the replicas and the worker share: counters of calls, the stream's recent past."""
 
     url: SecretStr = Field(description="redis://user:password@host:6379/0")
-    timeout_s: float = Field(default=0.25, gt=0, description="to connect, and to the answer")
-    connections_max: int = Field(default=50, ge=1, description="of a pool; there are three")
+    timeout_s: float = Field(default=0.25, gt=0, description="to the answer, with connecting")
+    connections_max: int = Field(default=50, ge=1, description="of a pool; there are two")
 
 
 class EdgeSettings(Group):

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 
 import structlog
 from prometheus_client import Gauge
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from memepool_common.collector import Collector
 from memepool_gateway.limits.counter import (
@@ -23,6 +21,7 @@ from memepool_gateway.limits.counter import (
     standing_of,
     wall_clock_ms,
 )
+from memepool_gateway.redis_client import RedisAwayError, RedisClient
 
 KEY_PREFIX = "memepool:{limits}:"
 AWAY_S = 1.0
@@ -63,8 +62,9 @@ class RedisCounter:
     for want of Redis, and what a client may do at most is the limit times the replicas.
     """
 
-    def __init__(self, redis: Redis, now_ms: ClockMs = wall_clock_ms) -> None:
-        self._script = redis.register_script(SCRIPT)
+    def __init__(self, redis: RedisClient, now_ms: ClockMs = wall_clock_ms) -> None:
+        self._redis = redis
+        self._script = redis.commands.register_script(SCRIPT)
         self._now_ms = now_ms
         self._alone: RateCounter = MemoryCounter(now_ms)
         self._away_until_s = 0.0
@@ -78,7 +78,7 @@ class RedisCounter:
         if time.monotonic() >= self._away_until_s:
             try:
                 counted = await self._count_in_redis([check for call in calls for check in call])
-            except (RedisError, OSError) as error:
+            except RedisAwayError as error:
                 self._away_until_s = time.monotonic() + AWAY_S
                 ALONE.set(1)
                 log.warning("limits_alone", error=repr(error))
@@ -93,9 +93,8 @@ class RedisCounter:
         arguments = [now_ms]
         for check in checks:
             arguments += [check.quota, check.window_ms]
-        found = await self._script(
-            keys=[KEY_PREFIX + check.key for check in checks], args=arguments
-        )
+        keys = [KEY_PREFIX + check.key for check in checks]
+        found = await self._redis.ask(lambda: self._script(keys=keys, args=arguments))
         return [
             standing_of(check, Window(*window), now_ms, allowed=bool(allowed))
             for check, (allowed, *window) in zip(checks, found, strict=True)

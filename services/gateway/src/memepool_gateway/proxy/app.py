@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from memepool_common import telemetry
 from memepool_common.tokens import Principal, TokenVerifier
 from memepool_common.web.problem import Problem, problem_response
+from memepool_gateway.cache import ReadCache, Stored
 from memepool_gateway.limits import Gate
 from memepool_gateway.proxy.body import ClientGone, RequestBody, linger
 from memepool_gateway.proxy.headers import (
@@ -21,10 +22,10 @@ from memepool_gateway.proxy.headers import (
     response_headers,
     values,
 )
+from memepool_gateway.proxy.sharing import asks_for_everybody, is_for_everybody
 from memepool_gateway.proxy.upstream import Upstream
 from memepool_gateway.routes import Route, RouteTable, clean_path
 from memepool_gateway.settings import EdgeSettings, LimitSettings
-from memepool_gateway.tokens import check_token
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 log = structlog.get_logger(__name__)
@@ -33,7 +34,8 @@ log = structlog.get_logger(__name__)
 class Proxy:
     """Finds the route, checks the token, and streams both ways.
 
-    `tokens`, `gate` and `upstreams` are what the lifespan of the process opens; it sets them.
+    `tokens`, `gate`, `cache` and `upstreams` are what the lifespan of the process opens; it sets
+    them.
     """
 
     def __init__(self, routes: RouteTable, limits: LimitSettings, edge: EdgeSettings) -> None:
@@ -43,6 +45,7 @@ class Proxy:
         self.upstreams: Mapping[str, Upstream]
         self.tokens: TokenVerifier
         self.gate: Gate
+        self.cache: ReadCache
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -83,7 +86,10 @@ class Proxy:
             async with asyncio.timeout(self._limits.exchange_timeout_s) as deadline:
                 watcher = asyncio.create_task(_end_when_gone(body, deadline))
                 try:
-                    await self._pass_on(scope["method"], route, target, headers, body, answer)
+                    if route.cached and asks_for_everybody(scope) and not body.exists:
+                        await self._share(route, target, headers, body, answer)
+                    else:
+                        await self._pass_on(scope["method"], route, target, headers, body, answer)
                 finally:
                     watcher.cancel()
         except TimeoutError as error:
@@ -99,7 +105,7 @@ class Proxy:
         if route.checks_token:
             try:
                 authorization = values(scope, b"authorization")
-                principal = check_token(self.tokens, scope["method"], authorization)
+                principal = self.tokens.admit(scope["method"], authorization)
             except Problem as problem:
                 refusal = problem
         answer.limits = await self.gate.enter(
@@ -127,6 +133,34 @@ class Proxy:
             await answer.relay(response, body, bytes_max=self._limits.answer_bytes_max)
         finally:
             response.close()  # keeps the connection when all of the answer has been read
+
+    async def _share(
+        self,
+        route: Route,
+        target: str,
+        headers: CIMultiDict[str],
+        body: RequestBody,
+        answer: "_Answer",
+    ) -> None:
+        """Answer with what others are answered; what is not for others is relayed as it comes."""
+        upstream = self.upstreams[route.upstream]
+
+        async def fetch() -> Stored | None:
+            response = await upstream.request(
+                "GET", target, headers, body, answer_timeout_s=route.answer_timeout_s
+            )
+            try:
+                passed = response_headers(response.raw_headers, response.status)
+                if is_for_everybody(response.status, passed):
+                    return Stored(tuple(passed), await upstream.read(response))
+                await answer.relay(response, body, bytes_max=self._limits.answer_bytes_max)
+                return None
+            finally:
+                response.close()
+
+        stored = await self.cache.answer(target, fetch)
+        if stored is not None:
+            await answer.give(stored)
 
     def _add_own_headers(self, scope: Scope, headers: CIMultiDict[str], body: RequestBody) -> None:
         if body.length is not None and (body.exists or values(scope, b"content-length")):
@@ -171,6 +205,13 @@ class _Answer:
             await linger(self._receive)
         await self._send_body(b"", more=False)
 
+    async def give(self, stored: Stored) -> None:
+        """An answer that is whole already."""
+        self.started = True
+        start = {"type": "http.response.start", "status": 200}
+        await self._send(start | {"headers": [*stored.headers, *self._limit_headers()]})
+        await self._send_body(stored.body, more=False)
+
     async def relay(
         self, response: aiohttp.ClientResponse, body: RequestBody, *, bytes_max: int
     ) -> None:
@@ -180,7 +221,7 @@ class _Answer:
             Problem: 502 before the head was sent, when the answer is too large.
         """
         headers = response_headers(response.raw_headers, response.status)
-        headers += [(name.lower().encode(), text.encode()) for name, text in self.limits.items()]
+        headers += self._limit_headers()
         declared = next((int(value) for name, value in headers if name == b"content-length"), None)
         if declared is not None and declared > bytes_max and self._scope["method"] != "HEAD":
             detail = f"The answer is larger than {bytes_max} bytes."
@@ -200,6 +241,9 @@ class _Answer:
             response.close()  # or it would go on reading the body
             await linger(self._receive)
         await self._send_body(b"", more=False)
+
+    def _limit_headers(self) -> list[tuple[bytes, bytes]]:
+        return [(name.lower().encode(), text.encode()) for name, text in self.limits.items()]
 
     async def _relay_body(self, response: aiohttp.ClientResponse, bytes_max: int) -> None:
         sent_bytes = 0

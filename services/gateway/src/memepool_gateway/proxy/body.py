@@ -10,8 +10,9 @@ from starlette.types import Receive
 from memepool_common.web.problem import Problem
 from memepool_gateway.proxy.headers import values
 
-LINGER_S = 1.0
-LINGER_BYTES_MAX = 4 * 1024 * 1024
+LINGER_S = 2.0
+LINGER_BYTES_MAX = 32 * 1024 * 1024
+"""Twice the largest upload: a photograph that is too large shall be told so."""
 
 
 class ClientGone(Exception):  # noqa: N818 - a fact, not a fault

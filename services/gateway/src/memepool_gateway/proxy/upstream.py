@@ -93,6 +93,17 @@ class Upstream:
             self._circuit.close()
             return answer
 
+    async def read(self, answer: aiohttp.ClientResponse) -> bytes:
+        """All of an answer's body.
+
+        Raises:
+            Problem: 502 `service_failed`, 504 `service_timeout`.
+        """
+        try:
+            return await answer.read()
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._failed(error) from error
+
     async def _send(
         self,
         method: str,

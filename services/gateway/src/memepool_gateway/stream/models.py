@@ -124,6 +124,13 @@ class MemeRemoved(WireModel):
     removed_at: Timestamp
 
 
+class MemeProcessing(WireModel):
+    """Your upload is being checked; `meme.published` or `meme.rejected` follows."""
+
+    content_id: UUID
+    started_at: Timestamp
+
+
 class MemeRejected(WireModel):
     """Your upload did not become a meme, and why."""
 
@@ -154,7 +161,7 @@ class MemeTally(WireModel):
 
 class VotesTally(WireModel):
     """Where the memes stand whose votes were counted since the last tally; at most 4 a second in a
-    round. Of two, the one with the higher `sequence` is the later."""
+    round. Of two, the one with the lower `sequence` is the earlier."""
 
     round_id: str
     sequence: int

@@ -8,14 +8,12 @@ All keys share a hash tag. Scripts make each step whole; the stream is cut from 
 Redis itself bounds a stream by entries only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import UUID
 
-from redis.exceptions import RedisError
-
 from memepool_common.ids import uuid7
-from memepool_gateway.redis_client import redis_client
+from memepool_gateway.redis_client import RedisAwayError, RedisClient
 from memepool_gateway.settings import RedisSettings, StreamSettings
 from memepool_gateway.stream.store import (
     ENTRY_OVERHEAD_BYTES,
@@ -111,23 +109,23 @@ class RedisStream:
     """
 
     def __init__(self, redis: RedisSettings, settings: StreamSettings) -> None:
-        self._redis = redis_client(redis)
-        self._waiting = redis_client(redis, answer_timeout_s=settings.heartbeat_s + WAKE_MARGIN_S)
+        self._redis = RedisClient(redis)
         self._limits = [settings.history_entries_max, settings.history_bytes_max]
-        self._read_script = self._redis.register_script(_READ)
-        self._hold_script = self._redis.register_script(_HOLD)
-        self._append_script = self._redis.register_script(_APPEND)
+        commands = self._redis.commands
+        self._read_script = commands.register_script(_READ)
+        self._hold_script = commands.register_script(_HOLD)
+        self._append_script = commands.register_script(_APPEND)
         self._me = str(uuid7())
         self._written = ""
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._redis.aclose()
-        await self._waiting.aclose()
+        await self._redis.close()
 
     async def hold(self) -> bool:
         """Be the one writer for the next moments, if no other process is."""
-        return bool(await _ask(self._hold_script(keys=[WRITER], args=[self._me, LEASE_MS])))
+        asked = (self._me, LEASE_MS)
+        return bool(await self._ask(lambda: self._hold_script(keys=[WRITER], args=asked)))
 
     async def append(self, drafts: Sequence[Draft], event_id: UUID | None = None) -> None:
         """Add entries, and forget the oldest beyond the limits."""
@@ -139,7 +137,7 @@ class RedisStream:
             audience = " ".join(map(str, draft.audience)) if draft.audience is not None else ""
             arguments += [draft.name, audience, draft.data]
         keys = [STREAM, SEEN, SIZE, WRITER]
-        last = await _ask(self._append_script(keys=keys, args=arguments))
+        last = await self._ask(lambda: self._append_script(keys=keys, args=arguments))
         if last is None:
             raise NotTheWriterError("another process writes the stream")
         self._written = last
@@ -154,7 +152,11 @@ class RedisStream:
         entries = await self._read(after, size_max)
         if not entries and wait_s > 0:
             wait_ms = max(1, int(wait_s * 1_000))
-            await _ask(self._waiting.xread({STREAM: str(after)}, count=1, block=wait_ms))
+            xread = self._redis.commands.xread
+            await self._ask(
+                lambda: xread({STREAM: str(after)}, count=1, block=wait_ms),
+                wait_s=wait_s + WAKE_MARGIN_S,
+            )
             entries = await self._read(after, size_max)
         return entries
 
@@ -166,16 +168,16 @@ class RedisStream:
     async def _look(
         self, after: Position, size_max: int
     ) -> tuple[Position, Position, Sequence[Entry]]:
-        found = await _ask(self._read_script(keys=[STREAM], args=[str(after), size_max]))
+        asked = (str(after), size_max)
+        found = await self._ask(lambda: self._read_script(keys=[STREAM], args=asked))
         first, last, rows = found
         return _position(first), _position(last), [_entry(row) for row in rows if len(row[1]) == 6]
 
-
-async def _ask(answer: Any) -> Any:
-    try:
-        return await answer
-    except (RedisError, OSError) as error:
-        raise StreamUnavailableError(repr(error)) from error
+    async def _ask(self, command: Callable[[], Awaitable[Any]], *, wait_s: float = 0.0) -> Any:
+        try:
+            return await self._redis.ask(command, wait_s=wait_s)
+        except RedisAwayError as error:
+            raise StreamUnavailableError(str(error)) from error
 
 
 def _position(found: bytes) -> Position:

@@ -14,7 +14,7 @@ ROUNDS_MAX = 8
 class _Round:
     sequence: int = 0
     pot: int = 0
-    memes: dict[UUID, tuple[int, MemeTally]] = field(default_factory=dict)
+    memes: dict[UUID, MemeTally] = field(default_factory=dict)
     changed: set[UUID] = field(default_factory=set)
 
 
@@ -43,15 +43,18 @@ class TallyFold:
         standing = self._rounds.setdefault(votes.round_id, _Round())
         while len(self._rounds) > ROUNDS_MAX:
             self._rounds.pop(next(iter(self._rounds)))
-        sequence = max(votes.sequence)
+        later = False
         for content_id, stakes, backers in rows:
-            known, _ = standing.memes.get(content_id, (-1, None))
-            if sequence > known:
+            # Votes are not counted in the order of their sequence, but stakes only grow.
+            known = standing.memes.get(content_id)
+            if known is None or stakes > known.stakes:
                 tally = MemeTally(content_id=content_id, stakes=stakes, backers=backers)
-                standing.memes[content_id] = (sequence, tally)
+                standing.memes[content_id] = tally
                 standing.changed.add(content_id)
-        if sequence > standing.sequence:
-            standing.sequence, standing.pot = sequence, votes.pot
+                later = True
+        sequence = max(votes.sequence)
+        if sequence > standing.sequence or (later and votes.pot > standing.pot):
+            standing.sequence, standing.pot = max(sequence, standing.sequence), votes.pot
 
     def close(self, round_id: str) -> None:
         """Nothing more is told of a round: its results are."""
@@ -63,7 +66,7 @@ class TallyFold:
         found = []
         for round_id, standing in self._rounds.items():
             if standing.changed:
-                memes = [standing.memes[content_id][1] for content_id in sorted(standing.changed)]
+                memes = [standing.memes[content_id] for content_id in sorted(standing.changed)]
                 found.append(
                     VotesTally(
                         round_id=round_id,

@@ -19,6 +19,7 @@ GAP = "gap"
 
 MODELS: dict[str, type[WireModel]] = {
     "memepool.content.job.updated.v1": models.JobUpdated,
+    "memepool.content.meme.processing.v1": models.MemeProcessing,
     "memepool.content.meme.published.v1": models.MemePublished,
     "memepool.content.meme.rejected.v1": models.MemeRejected,
     "memepool.content.meme.removed.v1": models.MemeRemoved,

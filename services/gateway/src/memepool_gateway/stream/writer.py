@@ -14,7 +14,7 @@ import structlog
 from memepool_common.events import Bus, Delivery, Event, Inlet, NotAnEventError
 from memepool_common.events.envelope import TYPE_PREFIX, from_message, require_sender
 from memepool_common.events.errors import is_infrastructure
-from memepool_common.telemetry import CONSUMED, TASK_FAILURES
+from memepool_common.telemetry import CONSUMED, TASK_FAILURES, consumer_span
 from memepool_gateway.stream.store import Draft, StreamStore
 from memepool_gateway.stream.tallies import TallyFold
 from memepool_gateway.stream.translate import (
@@ -87,7 +87,8 @@ class StreamWriter:
                 log.exception("event_dead_lettered", queue=QUEUE, event_id=str(delivery.message.id))
                 await inlet.dead_letter(delivery, repr(error)[:500])
                 continue
-            await self._store.append(drafts, event.id)
+            with consumer_span(QUEUE, [event.traceparent]):
+                await self._store.append(drafts, event.id)
             understood.append(delivery)
         return understood
 
