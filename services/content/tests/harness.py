@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -21,14 +22,27 @@ from memepool_common.testing import TestIssuer, stub_auth, until
 from memepool_common.tokens import Principal
 from memepool_common.web.app import Probes
 from memepool_content import worker
+from memepool_content.adapters.image_processor import ImageProcessor
+from memepool_content.adapters.media_store import MEDIA, UPLOADS
 from memepool_content.app import create_apps
-from memepool_content.settings import ProcessorSettings, Settings, StoreSettings
+from memepool_content.domain.image import Caps
+from memepool_content.settings import (
+    ImageSettings,
+    JobSettings,
+    ProcessorSettings,
+    Settings,
+    StoreSettings,
+)
 from services.content.tests.pictures import encoded, meme
 
 TIMEOUT_S = 30.0
+ASK_STEP_S = 0.03
 OWN_PORT = "http://own"
 """As `AituboSettings.source_base_url`: the port that the service is served on."""
 ELSEWHERE = "http://127.0.0.1:1"
+ONE_PROCESS = ProcessorSettings(processes=1)
+PROMPT = JobSettings(poll_interval_s=0.1, erase_interval_s=0.05)
+QUALITY_MIN = ImageSettings().quality_min
 
 
 @dataclass
@@ -39,6 +53,7 @@ class ContentService:
     database: Database
     issuer: TestIssuer
     client: httpx.AsyncClient
+    processor: ImageProcessor
     creator: Principal = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,7 +96,7 @@ class ContentService:
             found = answer.json()
             return bool(found["status"] != "processing")
 
-        await until(done, TIMEOUT_S)
+        await until(done, TIMEOUT_S, ASK_STEP_S)
         return found
 
     async def processed(self, data: bytes | None = None, **more: Any) -> dict[str, Any]:
@@ -101,14 +116,35 @@ class ContentService:
             query = text(f"select count(*) from {table}")  # noqa: S608 - a test's own words
             return int((await session.execute(query)).scalar_one())
 
+    async def all_erased(self) -> bool:
+        """Whether nothing waits to be erased; an entry goes a moment after its object."""
+        return await self.count("erasure") == 0
+
+    @property
+    def folder(self) -> Path:
+        """Where the object store is."""
+        assert self.settings.store.folder is not None
+        return self.settings.store.folder
+
     def stored(self, prefix: str = "") -> list[str]:
         """Keys in the object store."""
-        folder = self.settings.store.folder
+        folder = self.folder
         return sorted(
             path.relative_to(folder).as_posix()
             for path in (folder / prefix).rglob("*")
             if path.is_file()
         )
+
+    async def forget_all(self) -> None:
+        """As if nothing had ever been uploaded."""
+        names = "select string_agg(quote_ident(tablename), ',') from pg_tables"
+        async with self.database.read() as session:
+            tables = await session.execute(
+                text(f"{names} where schemaname = 'public' and tablename <> 'alembic_version'")
+            )
+        await self.as_owner(f"truncate {tables.scalar_one()} restart identity")
+        for folder in (UPLOADS, MEDIA):
+            shutil.rmtree(self.folder / folder, ignore_errors=True)
 
     async def as_owner(self, statement: str) -> None:
         """Run a statement under the owner role."""
@@ -121,6 +157,20 @@ class ContentService:
             connection.execute(text(statement))
         engine.dispose()
 
+    async def in_all_formats(self) -> bool:
+        """Whether nothing is left to be processed."""
+        return await self.count("processing_job") == 0
+
+    @contextlib.asynccontextmanager
+    async def replica(self) -> AsyncIterator[httpx.AsyncClient]:
+        """Another process's API on the same database and store, as its client sees it."""
+        public, _ = create_apps(self.settings, Probes())
+        async with (
+            serving(public, "127.0.0.1", 0) as port,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT_S) as client,
+        ):
+            yield client
+
     @contextlib.asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
         """The worker, inside the block."""
@@ -130,7 +180,8 @@ class ContentService:
         bus = InProcessBus(self.database)
         await bus.declare(worker.topology())
         stopping = asyncio.Event()
-        task = asyncio.create_task(worker.run(self.settings, bus, Probes(), stopping))
+        working = worker.work(self.settings, self.processor, bus, Probes(), stopping)
+        task = asyncio.create_task(working)
         try:
             yield
         finally:
@@ -138,18 +189,23 @@ class ContentService:
             await task
 
 
+def image_processes() -> ImageProcessor:
+    """With the usual limits. They may serve one service after another."""
+    return ImageProcessor(ONE_PROCESS, Caps(), QUALITY_MIN)
+
+
 @contextlib.asynccontextmanager
 async def content_service(
-    database: DatabaseSettings, folder: Path, **groups: Any
+    database: DatabaseSettings, folder: Path, processor: ImageProcessor, **groups: Any
 ) -> AsyncIterator[ContentService]:
     """Serve the API; `groups` replace groups of settings."""
     issuer = TestIssuer()
-    defaults: dict[str, Any] = {"processor": ProcessorSettings(processes=1)}
+    store = StoreSettings(folder=folder)
+    defaults: dict[str, Any] = {"processor": ONE_PROCESS, "jobs": PROMPT, "store": store}
     async with stub_auth(issuer) as auth_url:
         settings = Settings(
             database=database,
-            authn=AuthnSettings(internal_url=auth_url, poll_interval_s=0.05),
-            store=StoreSettings(folder=folder),
+            authn=AuthnSettings(internal_url=auth_url, poll_interval_s=0.05, stale_after_s=60),
             **{**defaults, **groups},
         )
         settings = _reachable(settings)
@@ -161,7 +217,7 @@ async def content_service(
             url = f"http://127.0.0.1:{port}"
             async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S) as client:
                 try:
-                    yield ContentService(settings, own, issuer, client)
+                    yield ContentService(settings, own, issuer, client, processor)
                 finally:
                     await own.close()
 

@@ -16,7 +16,7 @@ MIME_TYPES = {
 }
 
 
-def meme(seed: int = 1, size: tuple[int, int] = (640, 480), mode: str = "RGB") -> Image.Image:
+def meme(seed: int = 1, size: tuple[int, int] = (320, 240), mode: str = "RGB") -> Image.Image:
     """A picture with gradients, edges and text; another seed gives another picture."""
     image = Image.linear_gradient("L").resize(size).convert(mode)
     draw = ImageDraw.Draw(image)
@@ -77,6 +77,14 @@ def webp_bomb() -> bytes:
     side = (16_382).to_bytes(3, "little")
     chunk = b"VP8X" + struct.pack("<I", 10) + b"\x02\x00\x00\x00" + side + side
     return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+
+
+def avif_claiming(width: int, height: int) -> bytes:
+    """An AVIF whose header claims another size than that of its frame."""
+    data = bytearray(encoded(meme(), "AVIF"))
+    at = data.index(b"ispe") + 8
+    data[at : at + 8] = struct.pack(">II", width, height)
+    return bytes(data)
 
 
 def gif_of_frames(count: int) -> bytes:

@@ -3,39 +3,41 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from PIL import Image, ImageCms
 
 from memepool_common.testing import until
+from memepool_content.adapters import image_processor
 from memepool_content.adapters.image_processor import ImageProcessor, ProcessorCrashedError
 from memepool_content.domain.errors import ImageRejectedError
 from memepool_content.domain.image import Caps
+from memepool_content.imaging.result import Processed
 from memepool_content.settings import ProcessorSettings
+from services.content.tests.harness import QUALITY_MIN, image_processes
 from services.content.tests.pictures import (
     animation,
+    avif_claiming,
     encoded,
     gif_of_frames,
     meme,
+    opened,
     png_bomb,
     webp_bomb,
 )
 
-QUALITY_MIN = 0.1
-
 
 def one_stroke() -> Image.Image:
-    image = Image.new("L", (640, 480), 128)
-    image.paste(129, (100, 100, 500, 101))
+    image = Image.new("L", (320, 240), 128)
+    image.paste(129, (50, 100, 270, 101))
     return image
 
 
 HOSTILE = {
     "truncated JPEG": (encoded(meme())[:4_000], "malformed_image"),
     "truncated PNG": (encoded(meme(), "PNG")[:3_000], "malformed_image"),
-    "truncated WebP": (encoded(meme(), "WEBP")[:3_000], "malformed_image"),
+    "truncated WebP": (encoded(meme(), "WEBP")[:2_000], "malformed_image"),
     "truncated GIF": (animation("GIF")[:3_000], "malformed_image"),
     "truncated AVIF": (encoded(meme(), "AVIF")[:1_000], "malformed_image"),
     "truncated animated WebP": (animation("WEBP")[:9_000], "malformed_image"),
@@ -46,23 +48,18 @@ HOSTILE = {
     "PNG of 60,000 a side": (png_bomb(60_000, 60_000), "too_many_pixels"),
     "PNG of 64 megapixels": (png_bomb(8_000, 8_000), "too_many_pixels"),
     "WebP of 268 megapixels": (webp_bomb(), "too_many_pixels"),
+    "AVIF of 16 megapixels": (avif_claiming(4_096, 4_096), "too_many_pixels"),
     "GIF of 10,000 frames": (gif_of_frames(10_000), "too_many_frames"),
     "GIF of a minute and more": (animation("GIF", duration_ms=20_000), "too_long"),
     "AVIF of a minute and more": (animation("AVIF", duration_ms=20_000), "too_long"),
     "thin": (encoded(meme(1, (3000, 100))), "bad_aspect"),
     "tiny": (encoded(meme(1, (20, 20)), "PNG"), "too_small"),
-    "one colour": (encoded(Image.new("RGB", (640, 480), "teal")), "low_quality"),
-    "transparent": (encoded(Image.new("RGBA", (640, 480)), "PNG"), "low_quality"),
+    "one colour": (encoded(Image.new("RGB", (320, 240), "teal")), "low_quality"),
+    "transparent": (encoded(Image.new("RGBA", (320, 240)), "PNG"), "low_quality"),
     "one stroke": (encoded(one_stroke(), "PNG"), "low_quality"),
     "no image": (b"<svg></svg>", "unsupported_format"),
+    "nothing": (b"", "malformed_image"),
 }
-
-
-@pytest.fixture
-async def processor() -> AsyncIterator[ImageProcessor]:
-    processor = ImageProcessor(ProcessorSettings(processes=1), Caps(), QUALITY_MIN)
-    yield processor
-    await processor.aclose()
 
 
 async def test_hostile_files_are_refused_with_the_reason(
@@ -100,6 +97,47 @@ async def test_odd_files_are_taken(processor: ImageProcessor, tmp_path: Path) ->
         assert done.quality > 0.3
 
 
+async def test_an_animation_may_run_longer_than_a_webp_can_say(
+    processor: ImageProcessor, tmp_path: Path
+) -> None:
+    frames = [meme(seed) for seed in range(3)]
+    for loop, kept in ((3, 3), (65_536, 65_535), (2**32 - 1, 65_535)):
+        data = encoded(frames[0], "PNG", save_all=True, append_images=frames[1:], loop=loop)
+        done = await processor.process(*written(tmp_path, data))
+        assert done.frames == 3
+        assert full_of(done).info["loop"] == kept
+
+
+async def test_colours_are_those_of_the_profile(processor: ImageProcessor, tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    red, green = profile.index(b"rXYZ"), profile.index(b"gXYZ")
+    swapped = bytearray(profile)
+    swapped[red : red + 4], swapped[green : green + 4] = b"gXYZ", b"rXYZ"  # red is green
+    image = meme(3)
+    image.paste("red", (0, 0, 60, 60))
+    for picture in (image, image.convert("RGBA"), image.quantize(64)):
+        data = encoded(picture, "PNG", icc_profile=bytes(swapped))
+        done = await processor.process(*written(tmp_path, data))
+        full = full_of(done).convert("RGB")
+        r, g, b = full.getpixel((30, 30))  # type: ignore[misc]  # a tuple: it is RGB
+        assert g > 200
+        assert max(r, b) < 60
+
+
+async def test_the_size_of_what_is_written_is_limited(tmp_path: Path) -> None:
+    settings = ProcessorSettings(processes=1, file_bytes_max=20_000)
+    processor = ImageProcessor(settings, Caps(), QUALITY_MIN)
+    source, target = written(tmp_path, encoded(meme(1, (1200, 900)), quality=95))
+    with pytest.raises(ImageRejectedError) as refused:
+        await processor.process(source, target)
+    assert refused.value.code == "too_costly"
+    await processor.aclose()
+
+
+def full_of(done: Processed) -> Image.Image:
+    return opened(Path(done.written.files[0]).read_bytes())
+
+
 def written(folder: Path, data: bytes) -> tuple[Path, Path]:
     source, target = folder / "source", folder / "target"
     source.write_bytes(data)
@@ -108,7 +146,7 @@ def written(folder: Path, data: bytes) -> tuple[Path, Path]:
 
 
 async def test_a_process_killed_midway_costs_its_file_alone(tmp_path: Path) -> None:
-    processor = ImageProcessor(ProcessorSettings(processes=1), Caps(), QUALITY_MIN)
+    processor = image_processes()
     source, target = written(tmp_path, encoded(meme()))
     await processor.process(source, target)  # warm: the process is known now
     (pid,) = processor.pids
@@ -122,8 +160,11 @@ async def test_a_process_killed_midway_costs_its_file_alone(tmp_path: Path) -> N
     await processor.aclose()
 
 
-async def test_a_process_that_hangs_is_killed(tmp_path: Path) -> None:
-    settings = ProcessorSettings(processes=1, wall_s=2)
+async def test_a_process_that_hangs_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_processor, "GRACE_S", 0.1)
+    settings = ProcessorSettings(processes=1, wall_s=1)
     processor = ImageProcessor(settings, Caps(), QUALITY_MIN)
     source, target = written(tmp_path, encoded(meme()))
     await processor.process(source, target)
@@ -137,13 +178,21 @@ async def test_a_process_that_hangs_is_killed(tmp_path: Path) -> None:
     await processor.aclose()
 
 
+def noise(side: int) -> Image.Image:
+    """Pixels and transparency that compress badly."""
+    image = Image.effect_noise((side, side), 60).convert("RGBA")
+    image.putalpha(Image.effect_noise((side, side), 60))
+    return image
+
+
 async def test_memory_is_limited(tmp_path: Path) -> None:
     settings = ProcessorSettings(processes=1, memory_bytes_max=200 * 1024 * 1024)
     processor = ImageProcessor(settings, Caps(), QUALITY_MIN)
-    source, target = written(tmp_path, encoded(meme(1, (4000, 4000)), "PNG"))
-    with pytest.raises(ImageRejectedError) as refused:
-        await processor.process(source, target)
-    assert refused.value.code == "too_costly"
+    for data in (encoded(meme(1, (4000, 4000)), "PNG"), encoded(noise(1600), "WEBP", method=0)):
+        source, target = written(tmp_path, data)
+        with pytest.raises(ImageRejectedError) as refused:
+            await processor.process(source, target)
+        assert refused.value.code == "too_costly"
     source, target = written(tmp_path, encoded(meme()))
     assert (await processor.process(source, target)).frames == 1
     await processor.aclose()

@@ -30,7 +30,7 @@ def test_up_down_up(database_settings_for: Callable[..., DatabaseSettings]) -> N
     migrate(PACKAGE, owner_url, settings.app_role)
     assert set(inspect(engine).get_table_names()) == before
     engine.dispose()
-    assert head_revision(PACKAGE) == "0004"
+    assert head_revision(PACKAGE) == "0005"
 
 
 @pytest.mark.parametrize(

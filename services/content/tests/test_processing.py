@@ -1,19 +1,27 @@
 """What becomes of an upload: renditions of real pictures, rejections of hostile ones."""
 
 import hashlib
+import math
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 from PIL import Image, ImageDraw
 
 from memepool_common.clock import SystemClock
+from memepool_common.ids import uuid7
 from memepool_common.testing import until
 from memepool_content import worker
-from memepool_content.adapters.image_processor import ImageProcessor
-from memepool_content.adapters.media_store import LocalMediaStore
-from memepool_content.domain.image import Caps
-from memepool_content.settings import JobSettings, ProcessorSettings
+from memepool_content.adapters.image_processor import ImageProcessor, ProcessorCrashedError
+from memepool_content.adapters.media_store import MediaStore, media_key, new_upload_key
+from memepool_content.imaging.result import Processed
+from memepool_content.settings import JobSettings
+from memepool_content.store import erasures
 from memepool_content.use_cases.originality import Originality
 from memepool_content.use_cases.processing import Processing
 from memepool_content.use_cases.renditions import Renderer
+from memepool_content.use_cases.strays import collect
 from services.content.tests.harness import ContentService, Serve, event_names
 from services.content.tests.pictures import (
     MIME_TYPES,
@@ -37,14 +45,14 @@ async def test_stills_become_ready(working: ContentService) -> None:
     kept_as = {"JPEG": "JPEG", "PNG": "PNG", "WEBP": "WEBP", "GIF": "PNG", "AVIF": "WEBP"}
     for seed, (kind, kept) in enumerate(kept_as.items()):
         # A wrong name and a wrong content type mean nothing.
-        picture = encoded(meme(seed, (1600, 1200)), kind)
+        picture = encoded(meme(seed, (1200, 400)), kind)
         found = await working.processed(picture, filename="notes.txt")
         assert found["status"] == "ready", found["rejection"]
         assert found["mimeType"] == MIME_TYPES[kept]
-        assert (found["width"], found["height"], found["frames"]) == (1600, 1200, 1)
+        assert (found["width"], found["height"], found["frames"]) == (1200, 400, 1)
         assert 0.1 < found["quality"] <= 1
         sizes = {item["name"]: (item["width"], item["height"]) for item in found["variants"]}
-        assert sizes == {"full": (1600, 1200), "preview": (1080, 810), "thumb": (320, 240)}
+        assert sizes == {"full": (1200, 400), "preview": (1080, 360), "thumb": (320, 107)}
         full = await served(working, found)
         assert opened(full).format == kept
         assert hashlib.sha256(full).hexdigest() == found["sha256"]
@@ -71,7 +79,7 @@ async def test_orientation_is_applied_and_metadata_dies(working: ContentService)
     assert b"secret-description" in photograph
     assert b"secret-comment" in photograph
     found = await working.processed(photograph)
-    assert (found["width"], found["height"]) == (480, 640)
+    assert (found["width"], found["height"]) == (240, 320)
     for name in ("full", "preview", "thumb"):
         data = await served(working, found, name)
         image = opened(data)
@@ -96,7 +104,7 @@ async def test_nothing_behind_the_image_survives(working: ContentService) -> Non
 
 
 async def test_a_rejection_says_why_and_leaves_nothing(working: ContentService) -> None:
-    truncated, blank = encoded(meme())[:4_000], encoded(Image.new("RGB", (640, 480), "teal"))
+    truncated, blank = encoded(meme())[:4_000], encoded(Image.new("RGB", (320, 240), "teal"))
     for data, code in (
         (truncated, "malformed_image"),
         (webp_bomb(), "too_many_pixels"),
@@ -108,7 +116,12 @@ async def test_a_rejection_says_why_and_leaves_nothing(working: ContentService) 
         assert len(found["rejection"]["detail"]) > 10
         # Nobody else learns of it.
         assert (await working.get(f"/content/{found['id']}")).status_code == 404
-    assert event_names(await working.events()) == ["meme.rejected.v1"] * 3
+    told = await working.events()
+    assert event_names(told) == ["meme.processing.v1", "meme.rejected.v1"] * 3
+    assert {event.audience for event in told} == {str(working.creator.user_id)}
+    assert [event.data["contentId"] for event in told[::2]] == [
+        event.subject for event in told[1::2]
+    ]
     await until(lambda: working.stored() == [])
     assert await working.count("image_hash") == 0
     # The same file may be tried again, and the service is as well as before.
@@ -168,7 +181,9 @@ async def test_events_carry_the_projection_and_its_revision(working: ContentServ
         "PUT", f"/content/{found['id']}", working.creator, json={"title": "Bye", "tags": None}
     )
     assert change.status_code == 200
-    first, second = await working.events()
+    begun, first, second = await working.events()
+    assert begun.audience == str(working.creator.user_id)
+    assert begun.version < first.version
     assert first.version < second.version
     assert (first.data["title"], second.data["title"]) == ("Hello", "Bye")
     assert (first.data["tags"], second.data["tags"]) == (["a", "b"], [])
@@ -203,33 +218,101 @@ async def test_uploads_that_were_waiting_are_processed_after_a_start(
     async with content.working():
         for content_id in waiting:
             assert (await content.settled(content_id))["status"] == "ready"
-    assert await content.count("processing_job") == 0
+    assert await content.count("processing_job where stage = 'decode'") == 0
 
 
 async def test_a_lost_upload_is_retried_and_then_given_up(serve: Serve) -> None:
     async with serve(jobs=JobSettings(attempts_max=2, retry_delay_s=0)) as content:
         answer = (await content.upload()).json()
         for key in content.stored("uploads"):
-            (content.settings.store.folder / key).unlink()
+            (content.folder / key).unlink()
         async with content.working():
             found = await content.settled(answer["id"])
         assert found["rejection"]["code"] == "processing_failed"
 
 
+def processing(content: ContentService, processor: Any) -> Processing:
+    """The worker's processing without its loop."""
+    store = MediaStore(content.settings.store)
+    renderer = Renderer(content.database, store, processor, SystemClock(), Originality())
+    return Processing(renderer, content.settings.jobs, slots=1)
+
+
+class Dying:
+    """Image processes of which so many die."""
+
+    def __init__(self, inner: ImageProcessor, deaths: float) -> None:
+        self._inner = inner
+        self._left = deaths
+
+    async def process(self, source: Path, folder: Path) -> Processed:
+        if self._left > 0:
+            self._left -= 1
+            raise ProcessorCrashedError
+        return await self._inner.process(source, folder)
+
+
+async def test_a_file_that_kills_its_image_process_is_tried_twice(content: ContentService) -> None:
+    bad = (await content.upload()).json()
+    good = (await content.upload(encoded(meme(2)))).json()
+    dying = processing(content, Dying(content.processor, math.inf))
+    job = await dying.lease()
+    assert job is not None
+    assert str(job.content_id) == bad["id"]
+    await dying.work(job)
+    found = (await content.get(f"/content/{bad['id']}", content.creator)).json()
+    assert (found["status"], found["rejection"]["code"]) == ("rejected", "malformed_image")
+    async with content.working():
+        assert (await content.settled(good["id"]))["status"] == "ready"
+
+
+async def test_one_accident_after_other_trouble_is_no_fault_of_the_file(
+    content: ContentService,
+) -> None:
+    answer = (await content.upload()).json()
+    await content.as_owner("update processing_job set attempts = 3")  # an outage, say
+    unlucky = processing(content, Dying(content.processor, 1))
+    job = await unlucky.lease()
+    assert job is not None
+    await unlucky.work(job)
+    found = (await content.get(f"/content/{answer['id']}", content.creator)).json()
+    assert found["status"] == "ready"
+
+
 async def test_who_lost_the_lease_changes_nothing(content: ContentService) -> None:
     answer = (await content.upload()).json()
-    processor = ImageProcessor(ProcessorSettings(), Caps(), 0.1)
-    store = LocalMediaStore(content.settings.store.folder)
-    renderer = Renderer(content.database, store, processor, SystemClock(), Originality())
-    slow = Processing(renderer, content.settings.jobs, slots=1)
+    slow = processing(content, content.processor)
     job = await slow.lease()
     assert job is not None
     await content.as_owner("update processing_job set lease_id = gen_random_uuid()")
     await slow.work(job)
-    await processor.aclose()
     unchanged = await content.get(f"/content/{answer['id']}", content.creator)
     assert unchanged.json()["status"] == "processing"
-    assert await content.events() == []
+    assert event_names(await content.events()) == ["meme.processing.v1"]
+
+
+async def test_strays_are_collected_and_nothing_else(content: ContentService) -> None:
+    async with content.working():
+        shown = (await content.processed())["id"]
+        await until(content.in_all_formats)
+        await until(content.all_erased)
+    await content.upload(encoded(meme(2)))  # waits for a worker
+    store, later = MediaStore(content.settings.store), datetime.now(UTC) + timedelta(days=8)
+    strays = {new_upload_key(), media_key(UUID(shown), "a" * 64), media_key(uuid7(), "b" * 64)}
+    foreign = {"uploads/notes.txt", f"media/{shown}/deeper/{'a' * 64}", "media/b.txt"}
+    reserved = media_key(UUID(shown), "c" * 64)  # somebody is about to publish it
+    for key in {*strays, *foreign, reserved}:
+        (content.folder / key).parent.mkdir(parents=True, exist_ok=True)
+        (content.folder / key).write_bytes(b"x")
+    async with content.database.transaction() as session:
+        await erasures.reserve(session, [reserved], later + timedelta(days=1))
+
+    await collect(content.database, store, datetime.now(UTC))
+    assert await content.count("erasure") == 1  # what is young is left
+    await collect(content.database, store, later)
+    async with content.database.transaction() as session:
+        assert {*await erasures.due(session, later, 100)} == strays
+        assert await erasures.keep(session, [reserved])
 
 
 def test_the_topology_names_every_queue() -> None:

@@ -1,12 +1,14 @@
 """Moderation: reports, the admins' queue, decisions, and what a takedown leaves."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from memepool_common.testing import until
-from memepool_content.use_cases import reports
+from memepool_content.use_cases import memes, reports
 from services.content.tests.harness import ContentService, event_names, problem
 from services.content.tests.pictures import encoded, meme
 
@@ -74,6 +76,22 @@ async def test_an_owner_who_deletes_closes_the_reports(working: ContentService) 
     await working.call("DELETE", f"/content/{found}", working.creator)
     queue = await working.get("/content/reports", working.issuer.principal("admin"))
     assert queue.json()["items"] == []
+
+
+async def test_no_report_of_what_is_being_removed_stays_open(working: ContentService) -> None:
+    found = UUID((await working.processed())["id"])
+    viewer, me = working.issuer.principal("viewer"), working.creator.user_id
+
+    async def waiting() -> bool:
+        return await working.count("pg_locks where not granted") > 0
+
+    async with working.database.transaction() as session:
+        await memes.visible(session, found, me, admin=False, lock=True)
+        task = asyncio.create_task(report(working, str(found), viewer))
+        await until(waiting)
+        await memes.remove(session, found, me, admin=False, now=datetime.now(UTC))
+    problem(await task, 410, "content_removed")
+    assert await working.count("report") == 0
 
 
 async def test_decisions_at_the_same_time(working: ContentService) -> None:

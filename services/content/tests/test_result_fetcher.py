@@ -1,25 +1,30 @@
 """Addresses from outside: only listed origins, and no name that leads to a private address."""
 
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+from memepool_common.server import serving
 from memepool_content.adapters.aitubo import NoAnswerError
 from memepool_content.adapters.result_fetcher import ResultFetcher, ResultRefusedError
 from memepool_content.settings import AituboSettings
 
 
-def fetcher(*origins: str) -> ResultFetcher:
-    return ResultFetcher(
-        AituboSettings(
-            api_key=SecretStr("key"),
-            source_base_url="https://memes.example",
-            source_key=SecretStr("k" * 32),
-            result_origins=origins,
-        )
-    )
+def fetcher(*origins: str, networks: Sequence[str] = ()) -> ResultFetcher:
+    values = {
+        "api_key": "key",
+        "source_base_url": "https://memes.example",
+        "source_key": "k" * 32,
+        "result_origins": origins,
+        "result_networks": networks,
+    }
+    return ResultFetcher(AituboSettings.model_validate(values))
 
 
 @pytest.mark.parametrize(
@@ -56,6 +61,47 @@ async def test_a_listed_name_may_not_lead_to_a_private_address(
         )
 
 
+async def test_a_private_network_that_the_settings_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lead_to(ip: str) -> None:
+        answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 1))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
+
+    fetching = fetcher("http://world:1", networks=["127.0.0.0/30"])
+    lead_to("127.0.0.1")
+    with pytest.raises(NoAnswerError):  # nobody listens there, but it was tried
+        await fetching.fetch("http://world:1/a.jpg", tmp_path / "result")
+    lead_to("127.0.0.9")
+    with pytest.raises(ResultRefusedError, match="public"):
+        await fetching.fetch("http://world:1/a.jpg", tmp_path / "result")
+
+
 async def test_a_listed_address_is_taken_at_its_word(tmp_path: Path) -> None:
     with pytest.raises(NoAnswerError):  # nobody listens there, but it was tried
         await fetcher("http://127.0.0.1:1").fetch("http://127.0.0.1:1/a.jpg", tmp_path / "result")
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (302, ResultRefusedError),
+        (404, ResultRefusedError),
+        (429, NoAnswerError),
+        (503, NoAnswerError),
+    ],
+)
+async def test_no_redirect_is_followed_and_only_what_may_pass_is_tried_again(
+    tmp_path: Path, status: int, outcome: type[Exception]
+) -> None:
+    asked: list[str] = []
+
+    async def answer(request: Request) -> Response:
+        asked.append(request.url.path)
+        return Response(b"", status, {"Location": "/elsewhere"})
+
+    async with serving(Starlette(routes=[Route("/{path}", answer)]), "127.0.0.1", 0) as port:
+        origin = f"http://127.0.0.1:{port}"
+        with pytest.raises(outcome):
+            await fetcher(origin).fetch(f"{origin}/a.jpg", tmp_path / "result")
+    assert asked == ["/a.jpg"]

@@ -1,130 +1,26 @@
 """Transformations through the simulated AITubo, over real HTTP, with all its ways to fail."""
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 from pydantic import SecretStr
 
-from memepool_common.server import serving
-from memepool_common.settings import DatabaseSettings
 from memepool_common.testing import until
 from memepool_content.adapters.source_address import SourceAddresses
-from memepool_content.settings import AituboSettings, JobSettings
-from memepool_sandbox.aitubo.app import AituboSettings as SimulatorSettings
-from memepool_sandbox.aitubo.app import create_aitubo_app
-from memepool_sandbox.faults import Faults, Mode
+from memepool_sandbox.faults import JOB_MODES, Mode
 from services.content.tests.harness import (
     ELSEWHERE,
-    OWN_PORT,
+    TIMEOUT_S,
     ContentService,
-    content_service,
     event_names,
     problem,
 )
 from services.content.tests.pictures import encoded, meme, opened
+from services.content.tests.studio import CREATE, GET, IMAGES, MODELS, WANTED, Open, Studio
 
 UNKNOWN = "0198f0a0-0000-7000-8000-000000000000"
-WANTED = {"prompt": "as a painting", "strength": 0.9}
-TIMEOUT_S = 30.0
-CREATE, GET, IMAGES = "/api/job/create", "/api/job/get", "/images"
-
-
-@dataclass
-class Studio:
-    """The service, its worker not running, and the simulated AITubo with a fault switch."""
-
-    content: ContentService
-    faults: Faults
-    folder: Path
-
-    async def start(self, content_id: str, **body: Any) -> str:
-        """Ask for a transformation; the job's address."""
-        path = f"/content/{content_id}/transform"
-        answer = await self.content.call(
-            "POST", path, self.content.creator, json={**WANTED, **body}
-        )
-        assert answer.status_code == 202, answer.text
-        assert answer.json()["state"] == "queued"
-        return answer.headers["Location"]
-
-    async def ended(self, address: str) -> dict[str, Any]:
-        """The job, once it is done or failed."""
-        found: dict[str, Any] = {}
-
-        async def over() -> bool:
-            nonlocal found
-            found = (await self.content.get(address, self.content.creator)).json()
-            return found["state"] in {"done", "failed"}
-
-        await until(over, TIMEOUT_S)
-        return found
-
-    async def transformed(self, content_id: str, **body: Any) -> dict[str, Any]:
-        return await self.ended(await self.start(content_id, **body))
-
-    async def read(self, content_id: str) -> dict[str, Any]:
-        return dict((await self.content.get(f"/content/{content_id}", self.content.creator)).json())
-
-    def submissions(self) -> int:
-        """How many jobs AITubo has ever taken."""
-        return len(list(self.folder.glob("*.json")))
-
-
-Open = Callable[..., contextlib.AbstractAsyncContextManager[Studio]]
-
-
-@pytest.fixture
-def studio_with(database_settings_for: Callable[..., DatabaseSettings], tmp_path: Path) -> Open:
-    """`async with studio_with(timeout_s=1) as studio:`; the values replace settings of AITubo."""
-
-    @contextlib.asynccontextmanager
-    async def start(*, job_s: float = 0.0, **values: Any) -> AsyncIterator[Studio]:
-        faults = Faults(slow_s=0.3, timeout_s=5.0)
-        folder = tmp_path / "aitubo"
-        simulator = create_aitubo_app(
-            folder, SimulatorSettings(api_key=SecretStr("api-test"), job_s=job_s), faults
-        )
-        async with serving(simulator, "127.0.0.1", 0) as port:
-            settings = aitubo_settings(f"http://127.0.0.1:{port}", **values)
-            async with content_service(
-                database_settings_for("content"),
-                tmp_path / "store",
-                aitubo=settings,
-                jobs=JobSettings(lease_s=2.0, poll_interval_s=0.1, retry_delay_s=0.05),
-            ) as content:
-                yield Studio(content, faults, folder)
-
-    return start
-
-
-def aitubo_settings(url: str, **values: Any) -> AituboSettings:
-    usual: dict[str, Any] = {
-        "base_url": url,
-        "api_key": SecretStr("api-test"),
-        "timeout_s": 5.0,
-        "poll_interval_s": 0.05,
-        "poll_interval_max_s": 0.2,
-        "retry_delay_s": 0.05,
-        "open_s": 0.2,
-        "result_origins": (url,),
-        "source_base_url": OWN_PORT,
-        "source_key": SecretStr("k" * 32),
-    }
-    return AituboSettings(**{**usual, **values})
-
-
-@pytest.fixture
-async def studio(studio_with: Open) -> AsyncIterator[Studio]:
-    """With a worker."""
-    async with studio_with() as studio, studio.content.working():
-        yield studio
 
 
 async def test_a_transformation_makes_a_new_version(studio: Studio) -> None:
@@ -153,8 +49,8 @@ async def test_a_transformation_makes_a_new_version(studio: Studio) -> None:
     full = (await content.get(f"{one}/media/full")).content
     assert opened(full).size == (900, 600)  # it began with our image
     assert (await content.get(f"{one}/media/full?v=1")).content == before  # old versions stay
-    await until(lambda: content.stored("uploads") == [])
-    assert await content.count("erasure") == 0
+    await until(content.all_erased)
+    assert content.stored("uploads") == []
 
     events = await content.events()
     updates = [event for event in events if event.type.endswith("job.updated.v1")]
@@ -174,6 +70,12 @@ async def test_other_kinds(studio: Studio) -> None:
     for version, kind in enumerate(("text2image", "upscale"), start=2):
         job = await studio.transformed(found["id"], kind=kind)
         assert (job["state"], job["version"], job["kind"]) == ("done", version, kind), job
+    # What the image AI made for one of us is nobody else's.
+    other = await content.processed(encoded(meme(5)))
+    job = await studio.transformed(other["id"], kind="text2image")
+    assert (job["state"], job["error"]) == ("failed", "duplicate")
+    unchanged = await studio.read(other["id"])
+    assert (unchanged["status"], unchanged["version"]) == ("ready", 1)
 
 
 async def test_transform_on_upload(studio: Studio) -> None:
@@ -193,7 +95,8 @@ async def test_transform_on_upload(studio: Studio) -> None:
     assert studio.submissions() == 1
 
 
-FAILURES = [
+READ_AGAIN = (Mode.SERVER_ERROR, Mode.TOO_MANY_REQUESTS, Mode.TIMEOUT, Mode.SLOW)
+FAILURES = [  # the table of the README: where, how, what the job says, and how many were submitted
     (CREATE, Mode.JOB_REFUSED, "refused", 0),
     (CREATE, Mode.JOB_FAILED, "generation_failed", 1),
     (CREATE, Mode.JOB_EMPTY, "no_image", 1),
@@ -203,29 +106,30 @@ FAILURES = [
     (CREATE, Mode.TIMEOUT, "outcome_unknown", 0),
     (CREATE, Mode.TOO_MANY_REQUESTS, None, 1),
     (CREATE, Mode.SLOW, None, 1),
-    *((GET, mode, None, 1) for mode in (Mode.SERVER_ERROR, Mode.GARBAGE, Mode.TIMEOUT, Mode.SLOW)),
-    *((IMAGES, mode, None, 1) for mode in (Mode.SERVER_ERROR, Mode.TOO_MANY_REQUESTS)),
+    *((GET, mode, None, 1) for mode in (*READ_AGAIN, Mode.GARBAGE)),
+    *((IMAGES, mode, None, 1) for mode in READ_AGAIN),
     (IMAGES, Mode.GARBAGE, "result_rejected", 1),
-    ("/api/model/list", Mode.SERVER_ERROR, None, 1),
+    (MODELS, Mode.SERVER_ERROR, None, 1),
 ]
 
 
 async def test_every_failure_ends_in_its_state(studio_with: Open) -> None:
-    async with studio_with(timeout_s=1.0, failures_max=3) as studio, studio.content.working():
+    limits = {"timeout_s": 0.8, "result_timeout_s": 0.8, "failures_max": 3}
+    async with studio_with(**limits) as studio, studio.content.working():
         content = studio.content
         found = await content.processed()
         outcomes = []
-        for path, mode, _, _ in FAILURES:
+        for number, (path, mode, _, _) in enumerate(FAILURES):
             before = studio.submissions()
             studio.faults.order(path, mode, 1)
-            job = await studio.transformed(found["id"], style="wild", prompt=f"{path} {mode}")
+            style = {"style": "wild"} if path == MODELS else {}
+            job = await studio.transformed(found["id"], prompt=f"wish {number}", **style)
             outcomes.append((path, mode, job["error"], studio.submissions() - before))
+            assert studio.faults.take(path, job=mode in JOB_MODES) is None  # it did happen
             assert (job["error"] is None) == (job["state"] == "done")
             assert (job["errorDetail"] is None) == (job["error"] is None)
             assert (await studio.read(found["id"]))["status"] == "ready"
         assert outcomes == FAILURES
-        shown = (await content.get(f"/content/{found['id']}")).json()
-        assert shown["status"] == "ready"
         await until(lambda: content.stored("uploads") == [])
 
 
@@ -284,6 +188,34 @@ async def test_jobs_survive_a_restart_and_are_never_submitted_twice(studio_with:
             job = await studio.ended(lost)
         assert (job["state"], job["error"]) == ("failed", "outcome_unknown")
         assert studio.submissions() == 1
+
+
+async def test_credits_are_recorded_of_a_job_that_ended_while_it_was_submitted(
+    studio_with: Open,
+) -> None:
+    async with studio_with() as studio, studio.content.working():
+        content = studio.content
+        found = await content.processed()
+        studio.faults.order(CREATE, Mode.SLOW, 1)
+        await studio.start(found["id"])
+
+        async def rows(condition: str) -> int:
+            return await content.count(f"transformation where {condition}")
+
+        async def submitting() -> bool:
+            return await rows("state = 'submitting'") == 1
+
+        async def recorded() -> bool:
+            return await rows("credits_consumed = 2 and remote_id is not null") == 1
+
+        await until(submitting, TIMEOUT_S)
+        gone = await content.call("DELETE", f"/content/{found['id']}", content.creator)
+        assert gone.status_code == 204
+        await until(recorded, TIMEOUT_S)
+        assert await rows("state = 'failed' and error = 'removed'") == 1
+        audit = await content.get("/content/audit", content.creator)
+        charged = [item for item in audit.json()["items"] if item["outcome"] == "too_late"]
+        assert [item["details"]["creditsConsumed"] for item in charged] == [2]
 
 
 async def test_no_more_than_allowed_are_under_way(studio_with: Open) -> None:
@@ -389,6 +321,6 @@ async def test_a_removed_source_and_a_removal_midway(studio_with: Open) -> None:
         answer = await content.call("DELETE", f"/content/{found['id']}", content.creator)
         assert answer.status_code == 204
         await until(lambda: content.stored() == [])
-        await asyncio.sleep(0)
-        names = event_names(await content.events())
-        assert names[-1] == "meme.removed.v1"
+        *_, stopped, removed = await content.events()
+        assert event_names([stopped, removed]) == ["job.updated.v1", "meme.removed.v1"]
+        assert (stopped.data["state"], stopped.data["error"]) == ("failed", "removed")

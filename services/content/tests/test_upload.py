@@ -264,19 +264,20 @@ async def test_quotas_hold_for_uploads_at_the_same_time(serve: Serve) -> None:
         assert sorted(answer.status_code for answer in answers) == [202, 202, 429, 429, 429]
 
 
-async def test_a_failing_commit_is_an_error_and_leaves_nothing(content: ContentService) -> None:
-    await content.as_owner("""
-        create function refuse() returns trigger language plpgsql as
-        $$ begin raise exception 'no commit today'; end $$;
-        create constraint trigger refuse after insert on content
-        deferrable initially deferred for each row execute function refuse();
-    """)
-    problem(await content.upload(key="k"), 500, "internal_error")
-    await nothing_left(content)
-    # The stored file is already due to go.
-    assert len(content.stored("uploads")) == await content.count("erasure") == 1
-    await content.as_owner("drop trigger refuse on content")
-    assert (await content.upload(key="k")).status_code == 202
+async def test_a_failing_commit_is_an_error_and_leaves_nothing(serve: Serve) -> None:
+    async with serve() as content:
+        await content.as_owner("""
+            create function refuse() returns trigger language plpgsql as
+            $$ begin raise exception 'no commit today'; end $$;
+            create constraint trigger refuse after insert on content
+            deferrable initially deferred for each row execute function refuse();
+        """)
+        problem(await content.upload(key="k"), 500, "internal_error")
+        await nothing_left(content)
+        # The stored file is already due to go.
+        assert len(content.stored("uploads")) == await content.count("erasure") == 1
+        await content.as_owner("drop trigger refuse on content")
+        assert (await content.upload(key="k")).status_code == 202
 
 
 async def test_suspended_users_cannot_upload(working: ContentService) -> None:

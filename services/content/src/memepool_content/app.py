@@ -9,10 +9,13 @@ from fastapi import FastAPI
 from memepool_common.audit import audit_router
 from memepool_common.web.app import Probes, build_app, internal_app
 from memepool_common.web.lifespan import api_resources
-from memepool_content.adapters.media_store import LocalMediaStore
+from memepool_content.adapters.media_store import MediaStore, StoreUnavailableError
+from memepool_content.adapters.scratch import sweep
 from memepool_content.api import contents, media, reports, source, transformations, uploads
+from memepool_content.api.hot_media import shortcut_to
 from memepool_content.domain import errors
 from memepool_content.settings import Settings
+from memepool_content.use_cases.media import Media
 
 UPLOAD_OVERHEAD_BYTES = 128 * 1024
 """Fields and multipart headers around the file."""
@@ -32,6 +35,7 @@ STATUSES: dict[type[Exception], int] = {
     errors.ReportNotFoundError: 404,
     errors.AlreadyDecidedError: 409,
     errors.TransformUnavailableError: 503,
+    StoreUnavailableError: 503,
 }
 
 
@@ -40,11 +44,14 @@ def create_apps(settings: Settings, probes: Probes) -> tuple[FastAPI, FastAPI]:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.media_store = LocalMediaStore(settings.store.folder)
+        sweep(settings.uploads.temporary_folder)
+        store = MediaStore(settings.store)
+        app.state.media_store = store
         app.state.upload_limits = settings.uploads
         app.state.aitubo = settings.aitubo
         app.state.upload_streams = asyncio.Semaphore(settings.uploads.concurrent_max)
-        async with api_resources(app, settings, probes):
+        async with api_resources(app, settings, probes) as database:
+            app.state.media = Media(database, store)
             yield
 
     public = build_app(
@@ -53,15 +60,17 @@ def create_apps(settings: Settings, probes: Probes) -> tuple[FastAPI, FastAPI]:
         settings=settings.http,
         lifespan=lifespan,
         routers=[
+            media.router,  # routes are tried in order, and most requests are for this one
             audit_router("content"),
             uploads.router,
             reports.router,
             contents.router,
-            media.router,
             transformations.router,
             source.router,
         ],
         errors=STATUSES,
         body_limits={"/content/upload": settings.uploads.file_bytes_max + UPLOAD_OVERHEAD_BYTES},
     )
+    public.state.media = None
+    public.shortcut = shortcut_to(lambda: public.state.media)
     return public, internal_app(probes)

@@ -8,6 +8,7 @@ from memepool_common.events.envelope import PUBLIC
 from memepool_common.web.model import Timestamp, WireModel
 
 MEME_PUBLISHED = "memepool.content.meme.published.v1"
+MEME_PROCESSING = "memepool.content.meme.processing.v1"
 MEME_REJECTED = "memepool.content.meme.rejected.v1"
 MEME_REMOVED = "memepool.content.meme.removed.v1"
 JOB_UPDATED = "memepool.content.job.updated.v1"
@@ -29,6 +30,14 @@ class MemePublishedData(WireModel, extra="forbid"):
     height: int
     created_at: Timestamp
     updated_at: Timestamp
+
+
+class MemeProcessingData(WireModel, extra="forbid"):
+    """An upload has waited long enough: it is being checked."""
+
+    content_id: UUID
+    creator_id: UUID
+    started_at: Timestamp
 
 
 class MemeRejectedData(WireModel, extra="forbid"):
@@ -64,6 +73,7 @@ class JobUpdatedData(WireModel, extra="forbid"):
 
 EVENTS: dict[str, type[WireModel]] = {
     MEME_PUBLISHED: MemePublishedData,
+    MEME_PROCESSING: MemeProcessingData,
     MEME_REJECTED: MemeRejectedData,
     MEME_REMOVED: MemeRemovedData,
     JOB_UPDATED: JobUpdatedData,
@@ -73,6 +83,11 @@ EVENTS: dict[str, type[WireModel]] = {
 def meme_published(data: MemePublishedData, revision: int) -> NewEvent:
     """A meme is ready, or its title, tags or image changed; `revision` rises with each change."""
     return NewEvent(MEME_PUBLISHED, str(data.content_id), data, PUBLIC, revision)
+
+
+def meme_processing(data: MemeProcessingData) -> NewEvent:
+    """For its creator's progress display. It is told once, and changes nothing of the meme."""
+    return NewEvent(MEME_PROCESSING, str(data.content_id), data, str(data.creator_id))
 
 
 def meme_rejected(data: MemeRejectedData, revision: int) -> NewEvent:

@@ -1,8 +1,9 @@
 """Settings of the content service: `MEMEPOOL_CONTENT_<GROUP>__<FIELD>`."""
 
 from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, IPvAnyNetwork, SecretStr, model_validator
 from pydantic_settings import BaseSettings
 
 from memepool_common.settings import (
@@ -16,10 +17,35 @@ from memepool_common.settings import (
 )
 
 
-class StoreSettings(Group):
-    """Where the bytes are kept: a folder that API and worker share."""
+class S3Settings(Group):
+    """A bucket of an S3-compatible store that honours `If-None-Match: *` on PUT."""
 
-    folder: Path
+    bucket: str = Field(min_length=1)
+    prefix: str = Field(default="", description="before every key")
+    region: str = Field(default="us-east-1", min_length=1)
+    endpoint: str | None = Field(default=None, description="Amazon's own, unless given")
+    virtual_hosted: bool = Field(default=False, description="the bucket is part of the host name")
+    access_key_id: SecretStr
+    secret_access_key: SecretStr
+    encryption: Literal["AES256", "aws:kms"] | None = Field(
+        default=None, description="server-side, asked for with every object"
+    )
+    kms_key_id: str | None = None
+    connect_timeout_s: float = Field(default=5.0, gt=0)
+    timeout_s: float = Field(default=30.0, gt=0)
+
+
+class StoreSettings(Group):
+    """Where the bytes are kept: a folder that API and worker share, or a bucket."""
+
+    folder: Path | None = None
+    s3: S3Settings | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.folder is None) == (self.s3 is None):
+            raise ValueError("give either STORE__FOLDER or STORE__S3__BUCKET and its keys")
+        return self
 
 
 class UploadSettings(Group):
@@ -41,11 +67,12 @@ class ImageSettings(Group):
     side_px_min: int = Field(default=32, gt=0)
     side_px_max: int = Field(default=8_192, gt=0)
     pixels_max: int = Field(default=16_777_216, gt=0)
+    webp_pixels_max: int = Field(default=12_582_912, gt=0, description="of WebP and AVIF")
     frames_max: int = Field(default=600, gt=0)
     animation_pixels_max: int = Field(default=60_000_000, gt=0)
     duration_ms_max: int = Field(default=60_000, gt=0)
     aspect_max: int = Field(default=8, gt=0)
-    quality_min: float = Field(default=0.1, ge=0, le=1)
+    quality_min: float = Field(default=0.18, ge=0, le=1)
 
 
 class ProcessorSettings(Group):
@@ -54,7 +81,11 @@ class ProcessorSettings(Group):
     processes: int = Field(default=2, ge=1, le=64)
     cpu_s: int = Field(default=15, gt=0)
     wall_s: float = Field(default=60.0, gt=0)
-    memory_bytes_max: int = Field(default=512 * 1024 * 1024, gt=0)
+    memory_bytes_max: int = Field(
+        default=376 * 1024 * 1024,
+        gt=0,
+        description="of address space, of which 80 MB are never touched: under 300 MB of memory",
+    )
     file_bytes_max: int = Field(default=64 * 1024 * 1024, gt=0)
     idle_s: float = Field(default=20.0, gt=0, description="then its memory is given back")
 
@@ -66,6 +97,7 @@ class JobSettings(Group):
     attempts_max: int = Field(default=5, ge=1)
     retry_delay_s: float = Field(default=5.0, ge=0)
     poll_interval_s: float = Field(default=1.0, gt=0)
+    erase_interval_s: float = Field(default=1.0, gt=0, description="of what must go")
 
 
 class AituboSettings(Group):
@@ -75,7 +107,7 @@ class AituboSettings(Group):
     api_key: SecretStr
     model_id: str | None = Field(default=None, description="unless a style names a model")
     connect_timeout_s: float = Field(default=5.0, gt=0)
-    timeout_s: float = Field(default=15.0, gt=0)
+    timeout_s: float = Field(default=15.0, gt=0, description="of a whole call")
     concurrent_max: int = Field(default=4, ge=1, description="jobs under way there, of all of us")
     poll_interval_s: float = Field(default=3.0, gt=0)
     poll_interval_max_s: float = Field(default=10.0, gt=0)
@@ -87,6 +119,9 @@ class AituboSettings(Group):
     result_origins: tuple[str, ...] = Field(
         default=("https://file.aitubo.ai",),
         description="where results may lie: scheme, host, port; an address may be a private one",
+    )
+    result_networks: tuple[IPvAnyNetwork, ...] = Field(
+        default=(), description="private ones that the names among them may lead to"
     )
     result_bytes_max: int = Field(default=16 * 1024 * 1024, gt=0)
     result_timeout_s: float = Field(default=30.0, gt=0)

@@ -15,13 +15,17 @@ def test_opens_tries_once_and_closes() -> None:
     now_s = 9.9
     assert not breaker.allows()
     now_s = 10.0
-    assert breaker.allows()  # the one trial
+    assert breaker.allows()
+    assert breaker.allows()  # the trial is due until somebody makes it
+    breaker.calling()
     assert not breaker.allows()
     breaker.failed()
     now_s = 19.9
     assert not breaker.allows()
     now_s = 20.0
     assert breaker.allows()
+    breaker.calling()
     breaker.succeeded()
     assert breaker.allows()
+    breaker.calling()
     assert breaker.allows()

@@ -11,7 +11,7 @@ from memepool_content.domain.errors import (
     ImageRejectedError,
     InvalidMetadataError,
 )
-from memepool_content.domain.image import Caps, Header, check_caps
+from memepool_content.domain.image import Caps, Format, Header, check_caps
 from memepool_content.domain.meme import (
     Status,
     check_transition,
@@ -67,27 +67,54 @@ def test_caps_are_inclusive() -> None:
     check_caps(Header(1000, 1000, 60, 60_000), Caps())
 
 
+def test_formats_have_caps_of_their_own() -> None:
+    large = Header(4096, 4096)
+    for kind in Format:
+        if kind in (Format.WEBP, Format.AVIF):
+            with pytest.raises(ImageRejectedError):
+                check_caps(large, Caps().of(kind))
+        else:
+            check_caps(large, Caps().of(kind))
+        check_caps(Header(4096, 3072), Caps().of(kind))
+
+
 levels = st.floats(0, 255, allow_nan=False)
 
 
-@given(st.integers(1, 10_000), levels, levels)
-def test_the_score_is_in_range_and_rises_with_each_measure(
-    side: int, sharpness: float, contrast: float
+@given(st.integers(1, 10_000), levels, levels, st.floats(0, 20))
+def test_the_score_is_in_range_and_moves_with_each_measure(
+    side: int, sharpness: float, contrast: float, blocking: float
 ) -> None:
-    score = quality_score(Measurements(side, sharpness, contrast))
+    score = quality_score(Measurements(side, sharpness, contrast, blocking))
     assert 0 <= score <= 1
-    assert quality_score(Measurements(side * 2, sharpness, contrast)) >= score
-    assert quality_score(Measurements(side, sharpness + 1, contrast)) >= score
-    assert quality_score(Measurements(side, sharpness, contrast + 1)) >= score
+    assert quality_score(Measurements(side * 2, sharpness, contrast, blocking)) >= score
+    assert quality_score(Measurements(side, sharpness + 1, contrast, blocking)) >= score
+    assert quality_score(Measurements(side, sharpness, contrast + 1, blocking)) >= score
+    assert quality_score(Measurements(side, sharpness, contrast, blocking + 1)) <= score
 
 
 def test_no_factor_buys_another() -> None:
-    assert quality_score(Measurements(10_000, 255, 0)) == 0
-    assert quality_score(Measurements(10_000, 0, 255)) == 0
-    assert quality_score(Measurements(720, 24, 48)) == 1
-    check_quality(0.05, 0.05)
-    with pytest.raises(ImageRejectedError, match="blank, tiny or blurred"):
-        check_quality(0.0499, 0.05)
+    assert quality_score(Measurements(10_000, 255, 0, 0)) == 0
+    assert quality_score(Measurements(10_000, 0, 255, 0)) == 0
+    assert quality_score(Measurements(720, 24, 48, 0.25)) == 1
+    assert quality_score(Measurements(720, 24, 48, 3.25)) == 0.7071
+
+
+@pytest.mark.parametrize(
+    ("measured", "reason"),
+    [
+        (Measurements(30, 1, 48, 0), "it is tiny"),
+        (Measurements(720, 0.01, 48, 0), "it is blurred"),
+        (Measurements(720, 24, 0.01, 0), "it is blank"),
+        (Measurements(720, 0, 0, 0), "it is blank"),
+        (Measurements(720, 6, 12, 15), "it is compressed too much"),
+    ],
+)
+def test_a_refusal_names_what_is_worst(measured: Measurements, reason: str) -> None:
+    score = quality_score(measured)
+    assert check_quality(measured, score) == score
+    with pytest.raises(ImageRejectedError, match=reason):
+        check_quality(measured, score + 0.0001)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Headers are read as they are, and no bytes whatever can upset the reader."""
 
 import contextlib
+import struct
 
 import pytest
 from hypothesis import given, settings
@@ -27,11 +28,20 @@ FILES = {kind: (encoded(meme(), kind), animation(kind)) for kind in WALKED}
 def test_reads_what_pillow_reads(kind: Format) -> None:
     still, moving = FILES[kind]
     assert sniff(still) == sniff(moving) == kind
-    assert read_header(kind, still, 600) == Header(640, 480, 1, 0)
+    assert read_header(kind, still, 600) == Header(320, 240, 1, 0)
     assert read_header(kind, moving, 600) == Header(320, 240, 5, 500)
     assert opened(moving).size == (320, 240)
     lossless = encoded(meme(), "WEBP", lossless=True)
-    assert read_header(Format.WEBP, lossless, 600) == Header(640, 480)
+    assert read_header(Format.WEBP, lossless, 600) == Header(320, 240)
+
+
+def test_what_decoders_pass_over_says_nothing() -> None:
+    canvas = (63).to_bytes(3, "little")
+    later = b"VP8X" + struct.pack("<I", 10) + bytes(4) + canvas + canvas
+    data = encoded(meme(), "WEBP")[12:] + later
+    data = b"RIFF" + struct.pack("<I", 4 + len(data)) + b"WEBP" + data
+    assert opened(data).size == (320, 240)
+    assert read_header(Format.WEBP, data, 600) == Header(320, 240)
 
 
 def test_claims_are_read_without_decoding() -> None:

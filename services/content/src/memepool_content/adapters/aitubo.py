@@ -4,6 +4,7 @@ An answer is what was asked for; `RefusedError`, a definite no; `NotSentError`, 
 there; `NoAnswerError`, nobody knows. Nothing is repeated here: only the caller knows what may be.
 """
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -134,7 +135,11 @@ class Aitubo:
         self._settings = settings
         self._http = httpx.AsyncClient(
             base_url=settings.base_url,
-            headers={"Authorization": f"Bearer {key}", "Accept": "application/json"},
+            headers={
+                "Authorization": f"Bearer {key}",
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+            },
             timeout=httpx.Timeout(settings.timeout_s, connect=settings.connect_timeout_s),
             follow_redirects=False,
             trust_env=False,
@@ -188,11 +193,14 @@ class Aitubo:
     async def _call(self, method: str, path: str, **more: Any) -> Any:
         """The answer's `data`."""
         try:
-            async with self._http.stream(method, path, **more) as response:
+            async with (
+                asyncio.timeout(self._settings.timeout_s),  # of an answer that trickles, too
+                self._http.stream(method, path, **more) as response,
+            ):
                 body = await _capped(response)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise NotSentError("The image AI cannot be reached.") from error
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, TimeoutError) as error:
             raise NoAnswerError("The image AI did not answer.") from error
         if response.status_code == _TOO_MANY_REQUESTS:
             raise NotSentError("The image AI is too busy.")
@@ -211,8 +219,9 @@ class Aitubo:
 
 
 async def _capped(response: httpx.Response) -> bytes:
+    """The body as it came: unpacking it, which nobody asked for, could make it any size."""
     body = bytearray()
-    async for piece in response.aiter_bytes():
+    async for piece in response.aiter_raw():
         body += piece
         if len(body) > ANSWER_BYTES_MAX:
             raise NoAnswerError("The image AI's answer is too long.")

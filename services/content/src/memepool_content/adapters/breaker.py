@@ -17,13 +17,12 @@ class Breaker:
         self._try_at = 0.0
 
     def allows(self) -> bool:
-        """Whether a call may be made now. While open, asking claims the one trial that is due."""
-        if self._failures < self._failures_max:
-            return True
-        if self._clock() < self._try_at:
-            return False
+        """Whether a call may be made now."""
+        return self._failures < self._failures_max or self._clock() >= self._try_at
+
+    def calling(self) -> None:
+        """A call that was allowed is made: while open it is the trial, and there is but one."""
         self._try_at = self._clock() + self._open_s
-        return True
 
     def succeeded(self) -> None:
         """A call was answered, whatever the answer said."""

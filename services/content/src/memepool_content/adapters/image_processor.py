@@ -11,6 +11,7 @@ import os
 import signal
 import struct
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,14 @@ import structlog
 from memepool_content.domain.errors import ImageRejectedError
 from memepool_content.domain.image import Caps
 from memepool_content.domain.meme import Variant
-from memepool_content.imaging.result import Processed
+from memepool_content.imaging.result import Processed, Written
 from memepool_content.settings import ProcessorSettings
 
 ANSWER_BYTES_MAX = 64 * 1024
 IMAGES_PER_PROCESS_MAX = 100
 GRACE_S = 2.0
 PDQ_FORMS, PDQ_BYTES = 8, 32
+SERVED = frozenset({"image/jpeg", "image/png", "image/webp", "image/avif"})
 _LENGTH = struct.Struct(">I")
 _OVER_LIMIT = {-signal.SIGXCPU, -signal.SIGALRM, -signal.SIGXFSZ}
 log = structlog.get_logger(__name__)
@@ -59,24 +61,46 @@ class ImageProcessor:
             ImageRejectedError: the file is refused, or went over a limit (`too_costly`).
             ProcessorCrashedError: the process died of another cause.
         """
-        request = {
-            "source": str(source),
-            "folder": str(folder),
-            "caps": asdict(self._caps),
-            "quality_min": self._quality_min,
-            "cpu_s": self._settings.cpu_s,
-            "wall_s": self._settings.wall_s,
-        }
+        answer = await self._answer(
+            {
+                "source": str(source),
+                "folder": str(folder),
+                "caps": asdict(self._caps),
+                "quality_min": self._quality_min,
+            }
+        )
+        return _processed(answer, folder)
+
+    async def alternatives(
+        self, originals: Sequence[Variant], files: Sequence[Path], folder: Path
+    ) -> Written:
+        """Write renditions that `process` made in further formats, into an empty folder.
+
+        Raises:
+            ImageRejectedError: it takes too much (`too_costly`).
+            ProcessorCrashedError: the process died of another cause.
+        """
+        answer = await self._answer(
+            {
+                "originals": [asdict(original) for original in originals],
+                "files": [str(path) for path in files],
+                "folder": str(folder),
+            }
+        )
+        return _written(answer, folder)
+
+    async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        limits = {"cpu_s": self._settings.cpu_s, "wall_s": self._settings.wall_s}
         async with self._slots:
             process = self._idle.pop() if self._idle else await _Process.start(self._settings)
             try:
-                answer = await process.ask(request, self._settings.wall_s + GRACE_S)
+                answer = await process.ask({**request, **limits}, self._settings.wall_s + GRACE_S)
             except BaseException:
                 process.kill()
                 await process.wait()
                 raise
             await self._keep(process, exhausted="exhausted" in answer)
-        return _result(answer, folder)
+        return answer
 
     @property
     def pids(self) -> list[int]:
@@ -111,21 +135,11 @@ class ImageProcessor:
             process.kill()
 
 
-def _result(answer: dict[str, Any], folder: Path) -> Processed:
-    """The answer, checked: the process has read hostile bytes and may lie."""
-    if "exhausted" in answer:
-        raise _too_costly()
-    try:
-        if "rejected" in answer:
-            raise ImageRejectedError(
-                str(answer["rejected"]["code"]), str(answer["rejected"]["detail"])
-            )
+def _processed(answer: dict[str, Any], folder: Path) -> Processed:
+    with _distrusting(answer):
         done = answer["processed"]
-        variants = tuple(Variant(**variant) for variant in done["variants"])
-        files = {str(name): str(path) for name, path in done["files"].items()}
-        if {variant.name for variant in variants} != {"full", "preview", "thumb"} or any(
-            Path(files[variant.name]).parent != folder for variant in variants
-        ):
+        written = _renditions(done["written"], folder)
+        if {variant.name for variant in written.variants} != {"full", "preview", "thumb"}:
             raise ProcessorCrashedError("an answer that is not ours")
         pdq = tuple(str(form) for form in done["pdq"])
         if len(pdq) != PDQ_FORMS or any(len(bytes.fromhex(form)) != PDQ_BYTES for form in pdq):
@@ -136,11 +150,37 @@ def _result(answer: dict[str, Any], folder: Path) -> Processed:
             pixel_sha256=str(done["pixel_sha256"]),
             pdq=pdq,
             pdq_quality=int(done["pdq_quality"]),
-            variants=variants,
-            files=files,
+            written=written,
         )
+
+
+def _written(answer: dict[str, Any], folder: Path) -> Written:
+    with _distrusting(answer):
+        return _renditions(answer["written"], folder)
+
+
+@contextlib.contextmanager
+def _distrusting(answer: dict[str, Any]) -> Iterator[None]:
+    """Read an answer inside the block: the process has read hostile bytes and may lie."""
+    if "exhausted" in answer:
+        raise _too_costly()
+    try:
+        if "rejected" in answer:
+            raise ImageRejectedError(
+                str(answer["rejected"]["code"]), str(answer["rejected"]["detail"])
+            )
+        yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ProcessorCrashedError("an answer that is not ours") from error
+
+
+def _renditions(written: dict[str, Any], folder: Path) -> Written:
+    variants = tuple(Variant(**variant) for variant in written["variants"])
+    files = tuple(str(path) for path in written["files"])
+    for variant, path in zip(variants, files, strict=True):
+        if variant.mime_type not in SERVED or Path(path).parent != folder:
+            raise ProcessorCrashedError("an answer that is not ours")
+    return Written(variants, files)
 
 
 class _Process:

@@ -1,9 +1,10 @@
 """Copies a picture from where the image AI says that it lies: an address from outside.
 
 The origin must be on our list. Its name is resolved here, every address it has must be a public
-one, and the connection goes to just that address, so that no second look-up can lead elsewhere.
-No redirect is followed, and no more is read than allowed. A list entry that is itself an address
-(`http://127.0.0.1:8091`) is taken at its word, private or not.
+one, or in a network that the settings name, and the connection goes to just that address, so that
+no second look-up can lead elsewhere.
+No redirect is followed, no more is read than allowed, and nothing is unpacked. A list entry that
+is itself an address (`http://127.0.0.1:8091`) is taken at its word, private or not.
 """
 
 import asyncio
@@ -29,6 +30,7 @@ class ResultFetcher:
 
     def __init__(self, settings: AituboSettings) -> None:
         self._allowed = {_origin(httpx.URL(origin)) for origin in settings.result_origins}
+        self._networks = settings.result_networks
         self._bytes_max = settings.result_bytes_max
         self._timeout_s = settings.result_timeout_s
 
@@ -47,7 +49,7 @@ class ResultFetcher:
             raise ResultRefusedError("The picture lies where pictures are not fetched from.")
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._copy(url, await _resolved(url), target)
+                await self._copy(url, await self._resolved(url), target)
         except (httpx.HTTPError, TimeoutError, OSError) as error:
             raise NoAnswerError("The picture cannot be fetched.") from error
 
@@ -57,7 +59,11 @@ class ResultFetcher:
             http.stream(
                 "GET",
                 url.copy_with(host=ip),
-                headers={"Host": url.netloc.decode(), "Accept": "image/*"},
+                headers={
+                    "Host": url.netloc.decode(),
+                    "Accept": "image/*",
+                    "Accept-Encoding": "identity",
+                },
                 extensions={"sni_hostname": url.host},
             ) as response,
         ):
@@ -68,26 +74,29 @@ class ResultFetcher:
                 raise ResultRefusedError(detail)
             size_bytes = 0
             with target.open("wb") as file:
-                async for piece in response.aiter_bytes():
+                async for piece in response.aiter_raw():
                     size_bytes += len(piece)
                     if size_bytes > self._bytes_max:
                         detail = f"The picture has more than {self._bytes_max} bytes."
                         raise ResultRefusedError(detail)
                     await asyncio.to_thread(file.write, piece)
 
+    async def _resolved(self, url: httpx.URL) -> str:
+        """The address to connect to."""
+        with contextlib.suppress(ValueError):
+            return str(ipaddress.ip_address(url.host))
+        port = url.port or _DEFAULT_PORTS[url.scheme]
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
+        addresses = [str(entry[4][0]) for entry in found]
+        if not addresses or not all(map(self._is_allowed, addresses)):
+            raise ResultRefusedError("The picture lies at an address that is not a public one.")
+        return addresses[0]
+
+    def _is_allowed(self, address: str) -> bool:
+        parsed = ipaddress.ip_address(address)
+        return parsed.is_global or any(parsed in network for network in self._networks)
+
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port or _DEFAULT_PORTS.get(url.scheme)
-
-
-async def _resolved(url: httpx.URL) -> str:
-    """The address to connect to."""
-    with contextlib.suppress(ValueError):
-        return str(ipaddress.ip_address(url.host))
-    port = url.port or _DEFAULT_PORTS[url.scheme]
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
-    addresses = [str(entry[4][0]) for entry in found]
-    if not addresses or not all(ipaddress.ip_address(ip).is_global for ip in addresses):
-        raise ResultRefusedError("The picture lies at an address that is not a public one.")
-    return addresses[0]

@@ -8,7 +8,6 @@ the caller has been let in, which is why this is not left to the framework.
 import asyncio
 import contextlib
 import hashlib
-import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from memepool_common.web.problem import FieldError, Problem
+from memepool_content.adapters.scratch import scratch_folder
 from memepool_content.domain.errors import EmptyFileError, FileTooLargeError
 from memepool_content.domain.image import SIGNATURE_BYTES
 from memepool_content.settings import UploadSettings
@@ -53,8 +53,8 @@ async def received_upload(
         FileTooLargeError, EmptyFileError
     """
     boundary = _boundary(request.headers.get("content-type", ""))
-    with tempfile.TemporaryDirectory(prefix="memepool-", dir=limits.temporary_folder) as folder:
-        form = _Form(Path(folder, "upload"), limits)
+    with scratch_folder(limits.temporary_folder) as folder:
+        form = _Form(folder / "upload", limits)
         try:
             async with asyncio.timeout(limits.timeout_s):
                 await _read(request, form, boundary)

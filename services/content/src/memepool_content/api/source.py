@@ -12,7 +12,7 @@ from memepool_content.adapters.source_address import SourceAddresses
 from memepool_content.api.parameters import ContentId
 from memepool_content.domain.errors import NotFoundError
 from memepool_content.settings import AituboSettings
-from memepool_content.store import memes as store
+from memepool_content.store import renditions
 from memepool_content.use_cases import memes
 
 router = APIRouter(tags=["content"])
@@ -36,8 +36,9 @@ async def read_content_source(
         raise nothing
     database = cast("Database", request.app.state.database)
     async with database.read() as session:
-        meme = await memes.visible(session, content_id, None, admin=True)
-        found = await store.find_variant(session, meme.id, v, "full")
+        await memes.visible(session, content_id, None, admin=True)
+        originals = await renditions.of_version(session, content_id, v)
+    found = next((variant for variant in originals if variant.name == "full"), None)
     if found is None:
         raise nothing
     media = cast("MediaStore", request.app.state.media_store)

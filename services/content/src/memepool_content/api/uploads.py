@@ -56,28 +56,32 @@ async def upload_content(
         async with database.transaction() as session:
             await uploads.announce(session, upload.key, datetime.now(UTC))
         await store.put(upload.key, received.path)
-    async with database.transaction() as session:
+    try:
+        async with database.transaction() as session:
 
-        async def accept() -> Content:
-            now = datetime.now(UTC)
-            meme = await uploads.accept(session, caller.user_id, upload, limits, aitubo, now)
-            return content_of(meme, caller.user_id)
+            async def accept() -> Content:
+                now = datetime.now(UTC)
+                meme = await uploads.accept(session, caller.user_id, upload, limits, aitubo, now)
+                return content_of(meme, caller.user_id)
 
-        answer = await once(
-            session,
-            scope=str(caller.user_id),
-            operation="uploadContent",
-            key=key,
-            request={
-                "sha256": upload.sha256,
-                "title": upload.title,
-                "description": upload.description,
-                "tags": upload.tags,
-                "transform": upload.transform and asdict(upload.transform),
-            },
-            status=202,
-            act=accept,
-        )
+            answer = await once(
+                session,
+                scope=str(caller.user_id),
+                operation="uploadContent",
+                key=key,
+                request={
+                    "sha256": upload.sha256,
+                    "title": upload.title,
+                    "description": upload.description,
+                    "tags": upload.tags,
+                    "transform": upload.transform and asdict(upload.transform),
+                },
+                status=202,
+                act=accept,
+            )
+    finally:  # refused, or answered before: the object is not needed
+        async with database.transaction() as session:
+            await uploads.forget(session, upload.key, datetime.now(UTC))
     answer.headers["Location"] = f"/content/{orjson.loads(answer.body)['id']}"
     await wake_worker(database)
     return answer

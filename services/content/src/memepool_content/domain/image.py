@@ -1,6 +1,6 @@
 """What counts as an image: signatures, and caps on what its header claims."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from memepool_content.domain.errors import ImageRejectedError
@@ -45,17 +45,25 @@ def unsupported() -> str:
 class Caps:
     """The most that an image may claim, checked before anything is decoded.
 
-    Sides in pixels; `pixels_max` for one frame; `animation_pixels_max` for all frames together;
-    `aspect_max` is the longer side over the shorter.
+    Sides in pixels; `pixels_max` for one frame, for one of WebP or AVIF `webp_pixels_max`: these
+    are served as WebP, whose codec needs more memory; `animation_pixels_max` for all frames
+    together; `aspect_max` is the longer side over the shorter.
     """
 
     side_px_min: int = 32
     side_px_max: int = 8_192
     pixels_max: int = 16_777_216
+    webp_pixels_max: int = 12_582_912
     frames_max: int = 600
     animation_pixels_max: int = 60_000_000
     duration_ms_max: int = 60_000
     aspect_max: int = 8
+
+    def of(self, kind: Format) -> "Caps":
+        """The caps of a format."""
+        if kind not in (Format.WEBP, Format.AVIF):
+            return self
+        return replace(self, pixels_max=min(self.pixels_max, self.webp_pixels_max))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from memepool_content.domain.errors import ImageRejectedError
 from memepool_content.domain.image import Format, Header
 
 GIF_DELAY_MS = 10
+FIRST_CHUNK = 12
+"""Where a WebP's chunks begin."""
 
 
 def read_header(kind: Format, data: bytes, frames_max: int) -> Header | None:
@@ -75,8 +77,8 @@ def _webp(data: bytes, frames_max: int) -> Header:
     if riff_bytes + 8 > len(data):
         raise malformed("it ends too early")
     width = height = frames = duration_ms = 0
-    for name, start, size in _riff_chunks(data, 12, riff_bytes + 8):
-        if name == b"VP8X":
+    for name, start, size in _riff_chunks(data, FIRST_CHUNK, riff_bytes + 8):
+        if name == b"VP8X" and start == FIRST_CHUNK + 8:  # elsewhere decoders pass it over
             width, height = _uint24(data, start + 4) + 1, _uint24(data, start + 7) + 1
         elif name == b"ANMF":
             frames += 1

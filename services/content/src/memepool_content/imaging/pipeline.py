@@ -4,10 +4,8 @@ Nothing of the file but its pixels (in sRGB) and the timing of its frames reache
 """
 
 import contextlib
-import hashlib
 import io
 import mmap
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +23,13 @@ from memepool_content.domain.image import (
     unsupported,
 )
 from memepool_content.domain.meme import Variant
-from memepool_content.domain.quality import check_quality, quality_score
+from memepool_content.domain.quality import Measurements, check_quality, quality_score
 from memepool_content.imaging.animation import Frames, frame_duration_ms
 from memepool_content.imaging.header import malformed, read_header
 from memepool_content.imaging.measure import PixelHash, grey_of, measure
+from memepool_content.imaging.output import Output
 from memepool_content.imaging.pdq import pdq
-from memepool_content.imaging.result import Processed
+from memepool_content.imaging.result import Processed, Written
 
 PREVIEW_PX_MAX = 1_080
 THUMB_PX_MAX = 320
@@ -39,6 +38,8 @@ WEBP_QUALITY = 88
 PNG_EFFORT = 4
 ANIMATION_QUALITY = 80
 THUMB_QUALITY = 80
+LOOPS_MAX = 65_535
+"""What a WebP can say; an animated PNG can say more."""
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -49,12 +50,12 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_OUT_OF_MEMORY = ("encoding error 1", "encoding error 2")
+"""What Pillow says when libwebp has none left."""
 _SRGB = ImageCms.createProfile("sRGB")
 
 # Each thread of a codec would reserve address space that the memory limit counts.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-
-Write = Callable[[io.BufferedWriter], None]
 
 
 def process(source: Path, folder: Path, caps: Caps, quality_min: float) -> Processed:
@@ -64,10 +65,13 @@ def process(source: Path, folder: Path, caps: Caps, quality_min: float) -> Proce
         ImageRejectedError: it is not an image that we take, and why.
         MemoryError: it needs more than this process may use.
     """
+    if source.stat().st_size == 0:
+        raise malformed("it is empty")
     with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         kind = sniff(data[:SIGNATURE_BYTES])
         if kind is None:
             raise ImageRejectedError("unsupported_format", unsupported())
+        caps = caps.of(kind)
         claimed = read_header(kind, data, caps.frames_max)  # type: ignore[arg-type]  # an mmap reads like bytes
     if claimed is not None:
         check_caps(claimed, caps)
@@ -85,29 +89,32 @@ def process(source: Path, folder: Path, caps: Caps, quality_min: float) -> Proce
     except (ImageRejectedError, MemoryError):
         raise
     except Exception as error:
+        if str(error) in _OUT_OF_MEMORY:
+            raise MemoryError from error
         raise malformed(f"it cannot be decoded ({type(error).__name__})") from error
 
 
 def _still(full: Image.Image, kind: Format, folder: Path, quality_min: float) -> Processed:
     grey = grey_of(full)
-    quality = quality_score(measure(grey, min(full.size)))
-    check_quality(quality, quality_min)
+    quality = check_quality(measure(full, grey), quality_min)
     pixels = PixelHash(*full.size, 1)
     pixels.add(full)
-    output = _Output(folder)
+    output = Output(folder)
     kept, options = _still_encoding(kind)
 
-    def encode(name: str, rendition: Image.Image) -> None:
-        output.write(name, kept, rendition.size, lambda file: rendition.save(file, kept, **options))
+    def encode(name: str, rendition: Image.Image) -> Variant:
+        return output.write(
+            name, kept, rendition.size, lambda file: rendition.save(file, kept, **options)
+        )
 
-    encode("full", full)
+    made = encode("full", full)
     preview = _shrunk(full, PREVIEW_PX_MAX)
     if preview is full:
-        output.repeat("preview", "full")
+        output.repeat("preview", made)
     else:
         encode("preview", preview)
-    output.thumb(preview)
-    return output.processed(1, quality, pixels.hexdigest(), pdq(grey))
+    _thumb(preview, output)
+    return _processed(output, 1, quality, pixels, grey)
 
 
 def _still_encoding(kind: Format) -> tuple[str, dict[str, Any]]:
@@ -125,10 +132,10 @@ def _animation(
     orientation = _orientation(image)
     first = 1 if image.info.get("default_image") else 0  # of an animated PNG: not a frame
     count = int(getattr(image, "n_frames", 1)) - first
-    loop = int(image.info.get("loop", 1 if kind is Format.GIF else 0))
+    loop = min(int(image.info.get("loop", 1 if kind is Format.GIF else 0)), LOOPS_MAX)
     durations_ms: list[int] = []
     pixels: PixelHash | None = None
-    best: tuple[float, Image.Image, Image.Image] | None = None
+    best: tuple[Measurements, Image.Image, Image.Image] | None = None
     for index in range(count):
         image.seek(first + index)
         frame = _clean(image, orientation)
@@ -136,16 +143,16 @@ def _animation(
         check_duration(sum(durations_ms), caps)
         pixels = pixels or PixelHash(*frame.size, count)
         pixels.add(frame)
-        if best is None or best[0] == 0.0:
+        if best is None or quality_score(best[0]) == 0.0:
             grey = grey_of(frame)
-            best = (quality_score(measure(grey, min(frame.size))), frame, grey)
+            best = (measure(frame, grey), frame, grey)
     if best is None or pixels is None:
         raise malformed("it holds no frame")
-    quality, poster, grey = best
-    check_quality(quality, quality_min)
-    output = _Output(folder)
+    measured, poster, grey = best
+    quality = check_quality(measured, quality_min)
+    output = Output(folder)
 
-    def encode(name: str, px_max: int | None) -> None:
+    def encode(name: str, px_max: int | None) -> Variant:
         def rendition(index: int) -> Image.Image:
             image.seek(first + index)
             frame = _clean(image, orientation)
@@ -153,7 +160,7 @@ def _animation(
 
         sequence = Frames(count, rendition)
         options = {"quality": ANIMATION_QUALITY, "method": 0, "background": (0, 0, 0, 0)}
-        output.write(
+        return output.write(
             name,
             "WEBP",
             sequence.size,
@@ -162,51 +169,26 @@ def _animation(
             ),
         )
 
-    encode("full", None)
+    made = encode("full", None)
     if max(poster.size) <= PREVIEW_PX_MAX:
-        output.repeat("preview", "full")
+        output.repeat("preview", made)
     else:
         encode("preview", PREVIEW_PX_MAX)
-    output.thumb(poster)
-    return output.processed(count, quality, pixels.hexdigest(), pdq(grey))
+    _thumb(poster, output)
+    return _processed(output, count, quality, pixels, grey)
 
 
-class _Output:
-    """The variants written so far."""
+def _thumb(image: Image.Image, output: Output) -> None:
+    thumb = _shrunk(image, THUMB_PX_MAX)
+    options = {"quality": THUMB_QUALITY, "method": 2}
+    output.write("thumb", "WEBP", thumb.size, lambda file: thumb.save(file, "WEBP", **options))
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._variants: dict[str, Variant] = {}
-        self._files: dict[str, str] = {}
 
-    def write(self, name: str, kind: str, size: tuple[int, int], write: Write) -> None:
-        path = self._folder / name
-        with path.open("wb") as file:
-            write(file)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        mime_type = f"image/{kind.lower()}"
-        self._variants[name] = Variant(name, mime_type, *size, path.stat().st_size, digest)
-        self._files[name] = str(path)
-
-    def repeat(self, name: str, other: str) -> None:
-        """A variant whose bytes are those of another one."""
-        same = self._variants[other]
-        self._variants[name] = Variant(
-            name, same.mime_type, same.width, same.height, same.size_bytes, same.sha256
-        )
-        self._files[name] = self._files[other]
-
-    def thumb(self, image: Image.Image) -> None:
-        thumb = _shrunk(image, THUMB_PX_MAX)
-        options = {"quality": THUMB_QUALITY, "method": 2}
-        self.write("thumb", "WEBP", thumb.size, lambda file: thumb.save(file, "WEBP", **options))
-
-    def processed(
-        self, frames: int, quality: float, pixel_sha256: str, pdq: tuple[tuple[str, ...], int]
-    ) -> Processed:
-        variants = tuple(self._variants.values())
-        return Processed(frames, quality, pixel_sha256, *pdq, variants, self._files)
+def _processed(
+    output: Output, frames: int, quality: float, pixels: PixelHash, grey: Image.Image
+) -> Processed:
+    written = Written(tuple(output.variants), tuple(output.files))
+    return Processed(frames, quality, pixels.hexdigest(), *pdq(grey), written)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -224,6 +206,8 @@ def _clean(image: Image.Image, orientation: int) -> Image.Image:
     if frame.mode.startswith(("I", "F")):  # 16 bits a channel and more
         frame = frame.convert("I").point(lambda level: level * (1 / 256)).convert("L")
     mode = "RGBA" if frame.has_transparency_data else "RGB"
+    if frame.mode == "P":  # its profile is about the colours of the palette
+        frame = frame.convert(mode)
     if profile and frame.mode in ("RGB", "RGBA", "CMYK"):
         frame = _in_srgb(frame, profile, mode)
     if frame.mode != mode:

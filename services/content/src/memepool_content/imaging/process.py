@@ -22,10 +22,11 @@ from typing import Any, BinaryIO
 
 from memepool_content.domain.errors import ImageRejectedError
 from memepool_content.domain.image import Caps
+from memepool_content.domain.meme import Variant
+from memepool_content.imaging.alternatives import write_alternatives
 from memepool_content.imaging.pipeline import process
 
 MESSAGE_BYTES_MAX = 64 * 1024
-NICENESS = 10
 OPEN_FILES_MAX = 64
 _LENGTH = struct.Struct(">I")
 
@@ -55,10 +56,10 @@ def _pipes() -> tuple[BinaryIO, BinaryIO]:
 
 
 def _limit(memory_bytes_max: int, file_bytes_max: int) -> None:
-    os.nice(NICENESS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES_MAX, OPEN_FILES_MAX))
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes_max, file_bytes_max))
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes_max, memory_bytes_max))
 
 
@@ -81,9 +82,13 @@ def _receive(requests: BinaryIO) -> dict[str, Any] | None:
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    folder = Path(request["folder"])
     try:
+        if "originals" in request:
+            originals = [Variant(**original) for original in request["originals"]]
+            files = [Path(path) for path in request["files"]]
+            return {"written": asdict(write_alternatives(originals, files, folder))}
         caps = Caps(**request["caps"])
-        folder = Path(request["folder"])
         done = process(Path(request["source"]), folder, caps, request["quality_min"])
     except ImageRejectedError as error:
         return {"rejected": {"code": error.code, "detail": error.detail}}

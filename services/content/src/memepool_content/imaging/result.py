@@ -6,8 +6,16 @@ from memepool_content.domain.meme import Variant
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """Renditions, and the file of each, in the same order."""
+
+    variants: tuple[Variant, ...]
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Processed:
-    """What became of an upload; `files` holds each variant's file by its name.
+    """What became of an upload.
 
     `pdq` are the hashes of the eight forms of the image, of an animation's poster.
     """
@@ -17,5 +25,9 @@ class Processed:
     pixel_sha256: str
     pdq: tuple[str, ...]
     pdq_quality: int
-    variants: tuple[Variant, ...]
-    files: dict[str, str]
+    written: Written
+
+    @property
+    def full(self) -> Variant:
+        """The rendition of full size."""
+        return next(variant for variant in self.written.variants if variant.name == "full")

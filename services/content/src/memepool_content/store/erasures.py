@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import text
 
@@ -22,11 +23,31 @@ _DUE = text(
     " for update skip locked"
 )
 _DONE = text("delete from erasure where key = any(:keys)")
+# Renditions are named as `adapters.media_store.media_key` says.
+_ADD_STRAYS = text(
+    "insert into erasure (key, due_at)"
+    " select key, :now from unnest(cast(:keys as text[])) key"
+    " where not exists (select from processing_job where upload_key = key)"
+    " and not exists (select from transformation where upload_key = key)"
+    " and not exists (select from variant where content_id = any(:ids)"
+    "   and concat('media/', content_id, '/', sha256) = key)"
+    " and not exists (select from alternative where content_id = any(:ids)"
+    "   and concat('media/', content_id, '/', sha256) = key)"
+    " on conflict do nothing"
+)
 
 
 async def add(session: Session, keys: Iterable[str], due_at: datetime) -> None:
     """These objects go at `due_at`, and stay gone."""
     await session.execute(_ADD, {"keys": sorted(set(keys)), "due_at": due_at})
+
+
+async def add_strays(
+    session: Session, keys: Sequence[str], owners: Sequence[UUID], now: datetime
+) -> None:
+    """Of these objects, those go now that nothing refers to; `owners` are the locked memes whose
+    renditions are among them."""
+    await session.execute(_ADD_STRAYS, {"keys": list(keys), "ids": list(owners), "now": now})
 
 
 async def reserve(session: Session, keys: Iterable[str], due_at: datetime) -> None:

@@ -1,18 +1,19 @@
-"""Memes and their renditions. Whoever changes a meme locks its row first."""
+"""Memes. Whoever changes a meme locks its row first."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Sequence
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, insert, or_, select, text, update
+from sqlalchemy import insert, or_, select, text, update
 
 from memepool_common.db import Session
 from memepool_content.domain.meme import PUBLIC, Meme, Status, Variant
 from memepool_content.domain.transformation import Transformation
 from memepool_content.store import transformations
+from memepool_content.store.renditions import variant_of
 from memepool_content.store.tables import content, variant
 
 # Thumb first would be chance; clients read the list in this order.
@@ -46,37 +47,6 @@ async def change(session: Session, meme: Meme, now: datetime, **values: Any) -> 
     )
     row = (await session.execute(statement)).one()
     return (await _with_variants(session, [row]))[0]
-
-
-async def add_variants(
-    session: Session, content_id: UUID, version: int, variants: Iterable[Variant]
-) -> None:
-    """The renditions of a version."""
-    identity = {"content_id": content_id, "version": version}
-    await session.execute(insert(variant), [{**identity, **asdict(item)} for item in variants])
-
-
-async def hashes_in_use(session: Session, content_id: UUID) -> set[str]:
-    """The hashes of a meme's renditions, of all versions."""
-    query = select(variant.c.sha256).where(variant.c.content_id == content_id)
-    return set((await session.execute(query)).scalars())
-
-
-async def remove_variants(session: Session, content_id: UUID) -> set[str]:
-    """Forget the renditions of all versions; returns the hashes of their bytes."""
-    statement = delete(variant).where(variant.c.content_id == content_id)
-    return set((await session.execute(statement.returning(variant.c.sha256))).scalars())
-
-
-async def find_variant(
-    session: Session, content_id: UUID, version: int, name: str
-) -> Variant | None:
-    """One rendition of one version."""
-    query = select(variant).where(
-        variant.c.content_id == content_id, variant.c.version == version, variant.c.name == name
-    )
-    row = (await session.execute(query)).one_or_none()
-    return None if row is None else _variant(row)
 
 
 async def page(
@@ -120,7 +90,7 @@ async def _with_variants(session: Session, rows: Sequence[Any]) -> list[Meme]:
     if shown:
         query = select(variant).where(variant.c.content_id.in_(shown))
         for row in (await session.execute(query)).all():
-            by_version[row.content_id, row.version].append(_variant(row))
+            by_version[row.content_id, row.version].append(variant_of(row))
     jobs = await transformations.by_ids(
         session, [row.transformation_id for row in rows if row.transformation_id is not None]
     )
@@ -138,7 +108,3 @@ def _meme(row: Any, variants: Sequence[Variant], job: Transformation | None) -> 
     values = {name: getattr(row, name) for name in _FIELDS}
     values |= {"tags": tuple(row.tags), "status": Status(row.status)}
     return Meme(**values, variants=tuple(variants), transformation=job)
-
-
-def _variant(row: Any) -> Variant:
-    return Variant(row.name, row.mime_type, row.width, row.height, row.size_bytes, row.sha256)

@@ -41,18 +41,24 @@ content = Table(
     Column("transformation_id", Uuid),
 )
 
-variant = Table(
-    "variant",
-    metadata,
-    Column("content_id", Uuid, primary_key=True),
-    Column("version", Integer, primary_key=True),
-    Column("name", Text, primary_key=True),
-    Column("mime_type", Text, nullable=False),
-    Column("width", Integer, nullable=False),
-    Column("height", Integer, nullable=False),
-    Column("size_bytes", BigInteger, nullable=False),
-    Column("sha256", Text, nullable=False),
-)
+
+def _renditions(name: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("content_id", Uuid, primary_key=True),
+        Column("version", Integer, primary_key=True),
+        Column("name", Text, primary_key=True),
+        Column("mime_type", Text, nullable=False),
+        Column("width", Integer, nullable=False),
+        Column("height", Integer, nullable=False),
+        Column("size_bytes", BigInteger, nullable=False),
+        Column("sha256", Text, nullable=False),
+    )
+
+
+variant = _renditions("variant")
+alternative = _renditions("alternative")
 
 report = Table(
     "report",

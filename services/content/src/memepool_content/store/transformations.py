@@ -20,14 +20,14 @@ _CLOSED = (State.DONE, State.FAILED)
 # One lease at a time, so that the count of those under way is exact.
 _SERIALIZE = text("select pg_advisory_xact_lock(hashtext('content.transformation.lease'))")
 _LEASE = text(
-    "update transformation job set lease_id = :lease_id, attempts = attempts + 1,"
-    " leased_until = now() + make_interval(secs => :lease_s)"
-    " from (select id from transformation"
+    "with due as materialized (select id from transformation"
     "   where state = any(:states) and available_at <= now()"
     "   and (leased_until is null or leased_until < now())"
     "   and (state <> 'queued' or :remote_max > (select count(*) from transformation"
     "     where state in ('submitting', 'running')))"
-    "   order by state = 'queued', available_at limit 1 for update skip locked) due"
+    "   order by state = 'queued', available_at limit 1 for update skip locked)"
+    " update transformation job set lease_id = :lease_id, attempts = attempts + 1,"
+    " leased_until = now() + make_interval(secs => :lease_s) from due"
     " where job.id = due.id returning job.*"
 )
 _RENEW = text(

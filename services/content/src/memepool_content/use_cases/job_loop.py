@@ -8,7 +8,7 @@ import structlog
 
 from memepool_common.db import Database
 from memepool_common.events.errors import is_infrastructure
-from memepool_content.adapters.wakeups import woken
+from memepool_content.adapters.wakeups import CHANNEL
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +39,7 @@ async def run_jobs(
     running: list[set[asyncio.Task[None]]] = [set() for _ in queues]
     while not stopping.is_set():
         try:
-            async with woken(database, wake):
+            async with database.listening(CHANNEL, wake):
                 while not stopping.is_set():
                     wake.clear()
                     for queue, tasks in zip(queues, running, strict=True):

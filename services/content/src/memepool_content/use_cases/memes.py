@@ -19,7 +19,7 @@ from memepool_content.events import (
     meme_removed,
 )
 from memepool_content.imaging.result import Processed
-from memepool_content.store import erasures, hashes, jobs, memes, reports
+from memepool_content.store import erasures, hashes, jobs, memes, renditions, reports
 from memepool_content.use_cases import transformations
 
 
@@ -84,10 +84,9 @@ async def remove(
     by: Literal["owner", "admin"] = "owner" if meme.creator_id == caller_id else "admin"
     was_public = meme.status in PUBLIC
     await reports.close_all(session, meme.id, caller_id, reason or f"Removed by its {by}.", now)
-    upload_key = await jobs.cancel(session, meme.id)
+    gone = await jobs.cancel(session, meme.id)
     await transformations.stop(session, meme, Failure.REMOVED, "The meme was removed.", now)
-    gone = [media_key(meme.id, sha256) for sha256 in await memes.remove_variants(session, meme.id)]
-    gone += [upload_key] if upload_key else []
+    gone += [media_key(meme.id, sha256) for sha256 in await renditions.remove(session, meme.id)]
     await erasures.add(session, gone, now)
     meme = await memes.change(session, meme, now, status=Status.REMOVED, removed_by=by)
     if was_public:
@@ -111,8 +110,11 @@ async def show(
     session: Session, meme: Meme, done: Processed, version: int, now: datetime, **values: Any
 ) -> Meme:
     """Make this image the meme's, as that version; the meme is ready."""
-    full = next(variant for variant in done.variants if variant.name == "full")
-    await memes.add_variants(session, meme.id, version, done.variants)
+    full = done.full
+    await jobs.add_alternatives(
+        session, content_id=meme.id, creator_id=meme.creator_id, version=version, now=now
+    )
+    await renditions.add(session, meme.id, version, done.written.variants)
     return await memes.change(
         session,
         meme,

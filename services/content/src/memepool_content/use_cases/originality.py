@@ -25,8 +25,8 @@ class Originality:
         self, session: Session, content_id: UUID, done: Processed
     ) -> ImageRejectedError | None:
         """Claim an image for a meme. If it is another's, or was removed: why, and no claim."""
-        full = next(variant for variant in done.variants if variant.name == "full")
-        exact = await hashes.claim(session, content_id, [full.sha256, done.pixel_sha256])
+        mine = [done.full.sha256, done.pixel_sha256]
+        exact = await hashes.claim(session, content_id, mine)
         if exact is not None:
             return await _taken(session, exact, "the same as")
         if done.pdq_quality < PDQ_QUALITY_MIN:
@@ -39,7 +39,7 @@ class Originality:
         if near:
             other = await fingerprints.first_other(session, near, content_id)
             if other is not None:
-                await hashes.unclaim(session, content_id, [full.sha256, done.pixel_sha256])
+                await hashes.unclaim(session, content_id, mine)
                 return await _taken(session, other, "nearly the same as")
         await fingerprints.add(session, content_id, forms[0])
         return None

@@ -20,17 +20,22 @@ from memepool_content.adapters.image_processor import ProcessorCrashedError
 from memepool_content.domain.errors import ImageRejectedError
 from memepool_content.domain.meme import Meme, Status, check_transition
 from memepool_content.domain.transformation import Failure
-from memepool_content.events import MemeRejectedData, meme_rejected
+from memepool_content.events import (
+    MemeProcessingData,
+    MemeRejectedData,
+    meme_processing,
+    meme_rejected,
+)
 from memepool_content.settings import JobSettings
 from memepool_content.store import erasures, hashes, jobs, memes
-from memepool_content.store.jobs import Job
-from memepool_content.use_cases import transformations
+from memepool_content.store.jobs import Job, Stage
+from memepool_content.use_cases import alternatives, transformations
 from memepool_content.use_cases.leases import renewing
 from memepool_content.use_cases.memes import publish, show
 from memepool_content.use_cases.renditions import Rendered, Renderer
 
 CRASHES_MAX = 2
-"""An image process may die by accident once; the second time, its file is to blame."""
+"""An image process may die by accident once; the second time in a row, its file is to blame."""
 ERASED_AT_ONCE_MAX = 100
 _GIVEN_UP = ImageRejectedError(
     "processing_failed", "The image could not be processed; upload it again later."
@@ -57,15 +62,23 @@ class Processing:
         return self.renderer.clock
 
     async def lease(self) -> Job | None:
-        """The next job, ours for a while."""
+        """The next job, ours for a while. Of an upload, its creator hears that it has begun."""
         async with self.database.transaction() as session:
-            return await jobs.lease(session, uuid7(), self.settings.lease_s)
+            job = await jobs.lease(session, uuid7(), self.settings.lease_s)
+            if job is not None and job.stage is Stage.DECODE and job.attempts == 1:
+                data = MemeProcessingData(
+                    content_id=job.content_id,
+                    creator_id=job.creator_id,
+                    started_at=self.clock.now(),
+                )
+                await outbox.append(session, [meme_processing(data)])
+            return job
 
     async def work(self, job: Job) -> None:
         """Bring a leased job to an end, or give it back."""
         try:
             if job.attempts > self.settings.attempts_max:  # its workers died, all of them
-                await self._reject(job, _GIVEN_UP)
+                await self._give_up(job)
                 return
             async with renewing(
                 self.database,
@@ -86,18 +99,22 @@ class Processing:
             await erasures.done(session, keys)
 
     async def _process(self, job: Job) -> None:
-        try:
-            rendered = await self.renderer.render(job.content_id, job.upload_key)
-        except ImageRejectedError as error:
-            await self._reject(job, error)
-        except ProcessorCrashedError:
-            if job.attempts >= CRASHES_MAX:
-                detail = "The image makes the decoder crash."
-                await self._reject(job, ImageRejectedError("malformed_image", detail))
-            else:
-                await self._retry(job, 0)
-        else:
+        if job.stage is Stage.ALTERNATIVES:
+            await alternatives.write(self.renderer, job)
+            return
+        assert job.upload_key is not None  # noqa: S101 - the table says so
+        for _ in range(CRASHES_MAX):
+            try:
+                rendered = await self.renderer.render(job.content_id, job.upload_key)
+            except ImageRejectedError as error:
+                await self._reject(job, error)
+                return
+            except ProcessorCrashedError:
+                continue
             await self._publish(job, rendered)
+            return
+        detail = "The image makes the decoder crash."
+        await self._reject(job, ImageRejectedError("malformed_image", detail))
 
     async def _publish(self, job: Job, rendered: Rendered) -> None:
         async with self.database.transaction() as session:
@@ -105,14 +122,14 @@ class Processing:
             if meme is None:
                 # Removed while we worked, or another worker took over: that one needs the bytes.
                 if await _is_removed(session, job.content_id):
-                    await self.renderer.drop(session, rendered)
+                    await self.renderer.drop(session, rendered.stored)
                 return
             taken = await self.renderer.originality.claim(session, meme.id, rendered.done)
             if taken is not None:
-                await self.renderer.drop(session, rendered)
+                await self.renderer.drop(session, rendered.stored)
                 await self._record_rejection(session, meme, taken)
                 return
-            await self.renderer.keep(session, rendered)
+            await self.renderer.keep(session, rendered.stored)
             check_transition(meme.status, Status.READY)
             meme = await show(session, meme, rendered.done, meme.version, self.clock.now())
             await publish(session, meme)
@@ -162,20 +179,24 @@ class Processing:
         meme = await memes.get(session, job.content_id, lock=True)
         if meme is None or not await jobs.finish(session, job):
             return None
-        await erasures.add(session, [job.upload_key], self.clock.now())
+        await erasures.add(session, [job.upload_key] if job.upload_key else [], self.clock.now())
         return meme
 
     async def _give_back(self, job: Job) -> None:
         """Try again later, but not for ever."""
         with contextlib.suppress(Exception):  # the lease runs out by itself
             if job.attempts >= self.settings.attempts_max:
-                await self._reject(job, _GIVEN_UP)
-            else:
-                await self._retry(job, self.settings.retry_delay_s)
+                await self._give_up(job)
+                return
+            async with self.database.transaction() as session:
+                await jobs.retry(session, job, self.settings.retry_delay_s)
 
-    async def _retry(self, job: Job, delay_s: float) -> None:
+    async def _give_up(self, job: Job) -> None:
+        if job.stage is Stage.DECODE:
+            await self._reject(job, _GIVEN_UP)
+            return
         async with self.database.transaction() as session:
-            await jobs.retry(session, job, delay_s)
+            await jobs.finish(session, job)
 
 
 async def _is_removed(session: Session, content_id: UUID) -> bool:

@@ -36,7 +36,7 @@ async def report(
     Raises:
         NotFoundError, RemovedError, SuspendedError, ReportQuotaError
     """
-    meme = await memes.visible(session, content_id, reporter_id, admin=False)
+    meme = await memes.visible(session, content_id, reporter_id, admin=False, lock=True)
     if await members.lock(session, reporter_id):
         raise SuspendedError("Your account is suspended.")
     known = await store.open_by(session, meme.id, reporter_id)

@@ -31,6 +31,7 @@ from memepool_content.adapters.breaker import Breaker
 from memepool_content.adapters.image_processor import ProcessorCrashedError
 from memepool_content.adapters.media_store import new_upload_key
 from memepool_content.adapters.result_fetcher import ResultFetcher, ResultRefusedError
+from memepool_content.adapters.scratch import scratch_folder
 from memepool_content.adapters.source_address import SourceAddresses
 from memepool_content.domain.errors import ImageRejectedError
 from memepool_content.domain.meme import Status
@@ -49,12 +50,7 @@ from memepool_content.store.transformations import Leased
 from memepool_content.use_cases import transformations
 from memepool_content.use_cases.leases import renewing
 from memepool_content.use_cases.memes import publish, show
-from memepool_content.use_cases.renditions import (
-    UNCLAIMED_KEPT,
-    Rendered,
-    Renderer,
-    scratch_folder,
-)
+from memepool_content.use_cases.renditions import UNCLAIMED_KEPT, Rendered, Renderer
 
 SUBMITTED_PERCENT, RUNNING_PERCENT, COPIED_PERCENT, DONE_PERCENT = 10, 50, 90, 100
 POLL_GROWTH = 1.5
@@ -105,7 +101,10 @@ class Transforming:
             found = await store.lease(
                 session, uuid7(), self.jobs.lease_s, states, self.settings.concurrent_max
             )
-            if found is None or found.job.state is not State.QUEUED:
+            if found is None or found.job.state in _NEEDS_NO_CALL:
+                return found
+            self.breaker.calling()
+            if found.job.state is not State.QUEUED:
                 return found
             now = self.clock.now()
             job = await store.change(
@@ -196,15 +195,24 @@ class Transforming:
         return self._models[0].get(style.casefold())
 
     async def _submitted(self, step: Leased, submitted: Submitted) -> None:
-        await self._advance(
+        taken: dict[str, Any] = {
+            "remote_id": submitted.id,
+            "credits_consumed": submitted.credits_consumed,
+        }
+        goes_on = await self._advance(
             step,
             state=State.RUNNING,
-            remote_id=submitted.id,
-            credits_consumed=submitted.credits_consumed,
             progress_percent=SUBMITTED_PERCENT,
             attempts=0,
             delay_s=self.settings.poll_interval_s,
+            **taken,
         )
+        if not goes_on:  # it ended meanwhile, by a removal for instance; the credits are spent
+            async with self.database.transaction() as session:
+                job = await store.change(session, step.job.id, self.clock.now(), **taken)
+                assert job is not None  # noqa: S101 - rows of jobs stay for ever
+                action = "content.transformation.submitted"
+                await transformations.record(session, job, action, "too_late")
 
     async def _not_submitted(self, step: Leased, error: ImageAIError) -> None:
         if isinstance(error, RefusedError):
@@ -270,7 +278,7 @@ class Transforming:
 
     async def _copy(self, step: Leased, address: str) -> None:
         key = new_upload_key()
-        async with scratch_folder() as folder:
+        with scratch_folder() as folder:
             await self.fetcher.fetch(address, folder / "result")
             async with self.database.transaction() as session:
                 await erasures.reserve(session, [key], self.clock.now() + UNCLAIMED_KEPT)
@@ -316,7 +324,7 @@ class Transforming:
                 if await transformations.fail(
                     session, job, Failure.DUPLICATE, detail, now, step.lease_id
                 ):
-                    await self.renderer.drop(session, rendered)
+                    await self.renderer.drop(session, rendered.stored)
                     await memes.change(session, meme, now, status=Status.READY)
                 return
             done = await store.change(
@@ -333,7 +341,7 @@ class Transforming:
             )
             if done is None:
                 raise _LeaseLostError
-            await self.renderer.keep(session, rendered)
+            await self.renderer.keep(session, rendered.stored)
             await erasures.add(session, [job.upload_key], now)
             meme = await show(session, meme, rendered.done, meme.version + 1, now)
             await publish(session, meme)
@@ -351,8 +359,9 @@ class Transforming:
             ):
                 await memes.change(session, meme, now, status=Status.READY)
 
-    async def _advance(self, step: Leased, *, delay_s: float, **values: Any) -> None:
-        """Commit a change of the job, tell the owner, and let go of the lease."""
+    async def _advance(self, step: Leased, *, delay_s: float, **values: Any) -> bool:
+        """Commit a change of the job, tell the owner, and let go of the lease. False: it was lost,
+        and nothing has changed."""
         now = self.clock.now()
         async with self.database.transaction() as session:
             job = await store.change(
@@ -366,10 +375,11 @@ class Transforming:
                 **values,
             )
             if job is None:
-                return
+                return False
             if "upload_key" in values and not await erasures.keep(session, [values["upload_key"]]):
                 raise TimeoutError("the copy was erased before it was accepted")
             await transformations.announce(session, job)
+        return True
 
     async def _later(self, step: Leased, delay_s: float) -> None:
         async with self.database.transaction() as session:

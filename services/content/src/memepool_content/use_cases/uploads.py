@@ -61,6 +61,11 @@ async def announce(session: Session, key: str, now: datetime) -> None:
     await erasures.add(session, [key], now + UNCLAIMED_UPLOAD_KEPT)
 
 
+async def forget(session: Session, key: str, now: datetime) -> None:
+    """Unless it was accepted, an announced object goes now."""
+    await erasures.hasten(session, [key], now)
+
+
 async def accept(
     session: Session,
     creator_id: UUID,
@@ -101,7 +106,7 @@ async def accept(
     holder = await hashes.claim(session, meme.id, [upload.sha256])
     if holder is not None:
         raise await _taken(session, holder, creator_id)
-    await jobs.add(
+    await jobs.add_upload(
         session, content_id=meme.id, creator_id=creator_id, upload_key=upload.key, now=now
     )
     if not await erasures.keep(session, [upload.key]):

@@ -1,0 +1,105 @@
+"""The service with a simulated AITubo beside it, over real HTTP."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from memepool_common.server import serving
+from memepool_common.testing import until
+from memepool_content.settings import AituboSettings
+from memepool_sandbox.aitubo.app import AituboSettings as SimulatorSettings
+from memepool_sandbox.aitubo.app import create_aitubo_app
+from memepool_sandbox.faults import Faults
+from services.content.tests.harness import (
+    ASK_STEP_S,
+    OWN_PORT,
+    PROMPT,
+    TIMEOUT_S,
+    ContentService,
+    Serve,
+)
+
+WANTED = {"prompt": "as a painting", "strength": 0.9}
+CREATE, GET, IMAGES = "/api/job/create", "/api/job/get", "/images"
+MODELS = "/api/model/list"
+
+
+@dataclass
+class Studio:
+    """The service, its worker not running, and the simulated AITubo with a fault switch."""
+
+    content: ContentService
+    faults: Faults
+    folder: Path
+
+    async def start(self, content_id: str, **body: Any) -> str:
+        """Ask for a transformation; the job's address."""
+        path = f"/content/{content_id}/transform"
+        answer = await self.content.call(
+            "POST", path, self.content.creator, json={**WANTED, **body}
+        )
+        assert answer.status_code == 202, answer.text
+        assert answer.json()["state"] == "queued"
+        return answer.headers["Location"]
+
+    async def ended(self, address: str) -> dict[str, Any]:
+        """The job, once it is done or failed."""
+        found: dict[str, Any] = {}
+
+        async def over() -> bool:
+            nonlocal found
+            found = (await self.content.get(address, self.content.creator)).json()
+            return found["state"] in {"done", "failed"}
+
+        await until(over, TIMEOUT_S, ASK_STEP_S)
+        return found
+
+    async def transformed(self, content_id: str, **body: Any) -> dict[str, Any]:
+        return await self.ended(await self.start(content_id, **body))
+
+    async def read(self, content_id: str) -> dict[str, Any]:
+        return dict((await self.content.get(f"/content/{content_id}", self.content.creator)).json())
+
+    def submissions(self) -> int:
+        """How many jobs AITubo has ever taken."""
+        return len(list(self.folder.glob("*.json")))
+
+
+Open = Callable[..., contextlib.AbstractAsyncContextManager[Studio]]
+"""Opens a studio; the values replace settings of AITubo."""
+
+
+@contextlib.asynccontextmanager
+async def opened_studio(
+    serve: Serve, folder: Path, *, job_s: float = 0.0, **values: Any
+) -> AsyncIterator[Studio]:
+    """A service and an AITubo that keeps its jobs in `folder`."""
+    faults = Faults(slow_s=0.3, timeout_s=5.0)
+    simulator = create_aitubo_app(
+        folder, SimulatorSettings(api_key=SecretStr("api-test"), job_s=job_s), faults
+    )
+    async with serving(simulator, "127.0.0.1", 0) as port:
+        settings = aitubo_settings(f"http://127.0.0.1:{port}", **values)
+        jobs = PROMPT.model_copy(update={"lease_s": 2.0, "retry_delay_s": 0.05})
+        async with serve(aitubo=settings, jobs=jobs) as content:
+            yield Studio(content, faults, folder)
+
+
+def aitubo_settings(url: str, **values: Any) -> AituboSettings:
+    usual: dict[str, Any] = {
+        "base_url": url,
+        "api_key": SecretStr("api-test"),
+        "timeout_s": 5.0,
+        "poll_interval_s": 0.05,
+        "poll_interval_max_s": 0.2,
+        "retry_delay_s": 0.05,
+        "open_s": 0.2,
+        "result_origins": (url,),
+        "source_base_url": OWN_PORT,
+        "source_key": SecretStr("k" * 32),
+    }
+    return AituboSettings(**{**usual, **values})
