@@ -1,6 +1,6 @@
 """Writes contracts/ from the code: JSON Schemas of events, AsyncAPI, OpenAPI of each service and of
 all together, and the queues of the bus with their bindings. Beside it docs/not-built-yet.md,
-docs/problems.md, and a copy of the document of all services, which the gateway shows.
+docs/problems.md, .env.example, and a copy of the document of all services, which the gateway shows.
 
 The files are checked in, so that a change of a contract is seen in review, and consumers are tested
 against them. A test fails while they differ from what this would write; `--check` names them.
@@ -22,6 +22,7 @@ from pydantic import BaseModel
 
 from memepool_common.web.app import Probes
 from memepool_gateway.app import own_app
+from tools import env_example
 from tools.openapi_merge import merge, operations
 from tools.problems import problem_page
 
@@ -35,6 +36,7 @@ SHOWN = "services/gateway/src/memepool_gateway/docs/openapi.json"
 MARK = "x-not-built-yet"
 NOT_BUILT_YET = "docs/not-built-yet.md"
 PROBLEMS = "docs/problems.md"
+ENV_EXAMPLE = ".env.example"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Document = dict[str, Any]
@@ -86,12 +88,16 @@ def generate() -> dict[str, str]:
         path: json.dumps(document, indent=2, ensure_ascii=False) + "\n"
         for path, document in documents.items()
     }
-    return files | {NOT_BUILT_YET: not_built_yet(merged), PROBLEMS: problem_page(apps)}
+    return files | {
+        NOT_BUILT_YET: not_built_yet(merged),
+        PROBLEMS: problem_page(apps),
+        ENV_EXAMPLE: env_example.env_example(),
+    }
 
 
 def generated_files() -> dict[str, str]:
     """Those of them that are there now, and whatever else lies in contracts/."""
-    pages = [ROOT / path for path in (SHOWN, NOT_BUILT_YET, PROBLEMS)]
+    pages = [ROOT / path for path in (SHOWN, NOT_BUILT_YET, PROBLEMS, ENV_EXAMPLE)]
     files = [*(ROOT / "contracts").rglob("*.json"), *pages]
     return {file.relative_to(ROOT).as_posix(): file.read_text() for file in files if file.exists()}
 
@@ -119,7 +125,7 @@ def application(service: str) -> FastAPI:
 
 
 def _settings(service: str) -> Any:
-    with patch.dict(os.environ, example_settings(service)):
+    with patch.dict(os.environ, env_example.examples(service)):
         return import_module(f"memepool_{service}.settings").Settings()
 
 
@@ -211,14 +217,6 @@ def asyncapi() -> Document:
         "operations": operations,
         "components": {"schemas": {"cloudEvent": HEADERS}, "messages": messages},
     }
-
-
-def example_settings(service: str) -> dict[str, str]:
-    """What `.env.example` says for one service."""
-    lines = (ROOT / ".env.example").read_text().splitlines()
-    pairs = (line.partition("=") for line in lines if not line.startswith("#"))
-    prefix = f"MEMEPOOL_{service.upper()}_"
-    return {name: value for name, _, value in pairs if name.startswith(prefix)}
 
 
 def main() -> int:

@@ -33,7 +33,7 @@ Document = dict[str, Any]
 
 def make_secrets(existing: dict[str, str]) -> dict[str, str]:
     """All secrets by name: those that exist, and fresh ones for the rest."""
-    names = ["POSTGRES_PASSWORD", "REDIS_PASSWORD", "AITUBO_KEY"]
+    names = ["POSTGRES_PASSWORD", "REDIS_PASSWORD", "AITUBO_KEY", "CONTENT_SOURCE_KEY"]
     names += [f"{name.upper()}_{role}_PASSWORD" for name in DATABASES for role in ("OWNER", "APP")]
     names += [f"{name.upper()}_BUS_PASSWORD" for name in SERVICES]
     made = {name: secrets.token_hex(24) for name in names}
@@ -65,6 +65,8 @@ def kubernetes_secrets(known: dict[str, str]) -> list[Document]:
             url = f"postgresql+psycopg://{service}_{role}:{password}@postgres:5432/{service}"
             found[f"{service}-{role}"] = {f"MEMEPOOL_{service.upper()}_DATABASE__{name}": url}
     found["auth-app"]["MEMEPOOL_AUTH_KEYS__ENCRYPTION_KEY"] = known["AUTH_ENCRYPTION_KEY"]
+    found["content-app"]["MEMEPOOL_CONTENT_AITUBO__API_KEY"] = known["AITUBO_KEY"]
+    found["content-app"]["MEMEPOOL_CONTENT_AITUBO__SOURCE_KEY"] = known["CONTENT_SOURCE_KEY"]
     found["payments-app"]["MEMEPOOL_PAYMENTS_CHAIN__DEPOSIT_XPUB"] = known["DEPOSIT_XPUB"]
     redis = f"redis://:{known['REDIS_PASSWORD']}@redis:6379/0"
     found["gateway-app"] = {"MEMEPOOL_GATEWAY_REDIS__URL": redis}

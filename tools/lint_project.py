@@ -197,7 +197,8 @@ def source_files(root: Path) -> Iterator[Path]:
             for name in folders
             if name not in SKIPPED_FOLDERS and (name in SHOWN_FOLDERS or not name.startswith("."))
         )
-        yield from (Path(folder, name) for name in sorted(files))
+        # In a second work tree `.git` is a file.
+        yield from (Path(folder, name) for name in sorted(files) if name != ".git")
 
 
 def main() -> int:

@@ -5,8 +5,9 @@
 A file is a bundle, GET /rounds/{id}/bundle, or an inclusion proof, GET /rounds/{id}/proofs/{leaf}.
 From a bundle's votes, policy and carries this recomputes ranking, rewards and both roots, and
 checks the headers' proof of work and links; it shares no code with the service. Compare the printed
-roots and SHA-256 with what the settlement transaction carries on the chain. With the bundle of a
-round that left a carry, or that a proof belongs to, it checks that they agree.
+roots and SHA-256 with what the settlement transaction carries on the chain, and the closing block
+with it. With the bundle of a round that left a carry, or that a proof belongs to, it checks that
+they agree.
 
 Exit code 0: everything holds. 1: something does not, and it says what. 2: cannot be read.
 """
@@ -23,6 +24,7 @@ from uuid import UUID
 Document = dict[str, Any]
 FORMAT = "memepool-round-1"
 EASIEST_BITS = {"main": 0x1D00FFFF, "test": 0x1D00FFFF, "regtest": 0x207FFFFF}
+MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 class WrongError(Exception):
@@ -113,7 +115,7 @@ def target_of(bits: int) -> int:
 
 
 def check_votes(inputs: Document) -> None:
-    """Votes are in order, each once, for a meme of the round, of somebody else's, and enough."""
+    """Votes are in order, each once, for somebody else's meme of the round, and large enough."""
     creators = {each["contentId"]: each["creatorId"] for each in inputs["submissions"]}
     demand(len(creators) == len(inputs["submissions"]), "a meme is entered twice")
     demand(len(set(creators.values())) == len(creators), "a creator has two memes in the round")
@@ -128,7 +130,10 @@ def check_votes(inputs: Document) -> None:
         demand(vote["contentId"] in creators, f"{name} is for a meme that is not in the round")
         demand(creators[vote["contentId"]] != vote["voterId"], f"{name} is for the voter's own")
         demand(vote["amount"] >= inputs["policy"]["minStake"], f"{name} is below the least stake")
-    demand(bool(seen) or not inputs["carrySources"], "a round without votes took a carry")
+    carries = {each["roundId"]: each["amount"] for each in inputs["carrySources"]}
+    demand(len(carries) == len(inputs["carrySources"]), "a carry is taken twice")
+    demand(all(amount > 0 for amount in carries.values()), "a carry brings nothing")
+    demand(bool(seen) or not carries, "a round without votes took a carry")
 
 
 def rank(inputs: Document) -> tuple[list[Document], list[str], dict[str, bytes]]:
@@ -166,14 +171,12 @@ def recompute(inputs: Document) -> Document:
     ranking, backers, ties = rank(inputs)
     stakes = sum(meme["stakes"] for meme in ranking)
     pot = stakes + sum(each["amount"] for each in inputs["carrySources"])
-    lines = []
     bucket = pot * policy["creatorsBp"] // 10_000
     shares = {meme["contentId"]: bucket * meme["stakes"] // stakes for meme in ranking}
-    for meme in sorted(
-        ranking, key=lambda m: (-(bucket * m["stakes"] % stakes), ties[m["contentId"]])
-    )[: bucket - sum(shares.values()) if ranking else 0]:
+    remainders = [(-(bucket * m["stakes"] % stakes), ties[m["contentId"]], m) for m in ranking]
+    for _, _, meme in sorted(remainders)[: bucket - sum(shares.values()) if ranking else 0]:
         shares[meme["contentId"]] += 1
-    lines += [(meme["creatorId"], "creator", shares[meme["contentId"]]) for meme in ranking]
+    lines = [(meme["creatorId"], "creator", shares[meme["contentId"]]) for meme in ranking]
     for meme, points in zip(ranking, policy["placesBp"], strict=False):
         lines.append((meme["creatorId"], f"place:{meme['rank']}", pot * points // 10_000))
     for tier in policy["tiers"]:
@@ -188,16 +191,14 @@ def recompute(inputs: Document) -> Document:
     table = [("", "fee", fee), ("", "carryOut", carry_out), *lines]
     reward_leaves = [(line[2], reward_leaf(round_id, i, *line)) for i, line in enumerate(table)]
     vote_leaves = [(vote["amount"], vote_leaf(round_id, vote)) for vote in inputs["votes"]]
+    rewards_root, votes_root = root_of(reward_leaves, sum_node), root_of(vote_leaves, vote_node)
     return {
         "carryOut": carry_out,
         "fee": fee,
         "pot": pot,
         "ranking": ranking,
         "rewards": [{"amount": a, "reason": why, "recipient": who} for who, why, a in lines],
-        "roots": {
-            "rewards": root_of(reward_leaves, sum_node),
-            "votes": root_of(vote_leaves, vote_node),
-        },
+        "roots": {"rewards": rewards_root, "votes": votes_root},
     }
 
 
@@ -226,9 +227,15 @@ def check_proof(proof: Document, bundles: dict[str, Document]) -> None:
         node, line = sum_node, proof["reward"]
         fields = (line["recipient"], line["reason"], line["amount"])
         place = (line["amount"], reward_leaf(round_id, index, *fields))
+    at, width = index, proof["count"]
     for step in proof["path"]:
+        while width > 1 and at == width - 1 and not at % 2:  # promoted
+            at, width = at // 2, (width + 1) // 2
+        side = "left" if at % 2 else "right"
+        demand(step["side"] == side, "the path is not that of the leaf's place")
+        at, width = at // 2, (width + 1) // 2
         sibling = (step["sum"] or 0, bytes.fromhex(step["hash"]))
-        place = node(sibling, place) if step["side"] == "left" else node(place, sibling)
+        place = node(sibling, place) if side == "left" else node(place, sibling)
     root = digest(b"\2", number(proof["count"]), number(proof["sum"]), place[1]).hex()
     demand(root == proof["root"], "the path leads to another root")
     demand(node is vote_node or place[0] == proof["sum"], "the sums do not add up")
@@ -240,7 +247,8 @@ def check_proof(proof: Document, bundles: dict[str, Document]) -> None:
 def verify(files: dict[str, bytes]) -> bool:
     """Check all files, say what holds, return whether all of it does."""
     documents = {name: json.loads(raw) for name, raw in files.items()}
-    bundles = {d["inputs"]["roundId"]: d for d in documents.values() if d.get("format") == FORMAT}
+    known = [d for d in documents.values() if isinstance(d, dict) and d.get("format") == FORMAT]
+    bundles = {each["inputs"]["roundId"]: each for each in known}
     good = True
     for name, document in documents.items():
         try:
@@ -249,18 +257,9 @@ def verify(files: dict[str, bytes]) -> bool:
                 tell_bundle(name, files[name], document, bundles)
             else:
                 check_proof(document, bundles)
-                root = f"the {document['tree']} root {document['root']}"
-                print(
-                    f"{name}: leaf {document['index']} of round {document['roundId']} holds: {root}"
-                )
-        except (
-            WrongError,
-            AttributeError,
-            LookupError,
-            TypeError,
-            ValueError,
-            OverflowError,
-        ) as error:
+                leaf = f"leaf {document['index']} of round {document['roundId']}"
+                print(f"{name}: {leaf} holds: the {document['tree']} root {document['root']}")
+        except (WrongError, *MALFORMED) as error:
             good = False
             reason = error if isinstance(error, WrongError) else f"malformed: {error!r}"
             print(f"{name}: WRONG: {reason}")
@@ -271,11 +270,12 @@ def tell_bundle(name: str, raw: bytes, bundle: Document, bundles: dict[str, Docu
     """Print a round that holds; WrongError if another bundle says that it left another carry."""
     inputs, results = bundle["inputs"], bundle["results"]
     for source in inputs["carrySources"]:
-        left = bundles.get(source["roundId"], {}).get("results", {"carryOut": source["amount"]})
-        demand(
-            left["carryOut"] == source["amount"], f"round {source['roundId']} left another carry"
-        )
+        round_id, amount = source["roundId"], source["amount"]
+        left = bundles.get(round_id, {}).get("results", {"carryOut": amount})
+        demand(left["carryOut"] == amount, f"round {round_id} left another carry")
+    closing = inputs["closingBlock"]
     print(f"{name}: round {inputs['roundId']} holds: {len(inputs['votes'])} votes")
+    print(f"  closed by block {closing['height']} {closing['hash']}")
     print(f"  pot {results['pot']}, of which fee {results['fee']}, carry-out {results['carryOut']}")
     print(f"  votes root   {results['roots']['votes']}")
     print(f"  rewards root {results['roots']['rewards']}")
@@ -289,8 +289,8 @@ def main(names: list[str]) -> int:
     try:
         files = {n: sys.stdin.buffer.read() if n == "-" else Path(n).read_bytes() for n in names}
         return 0 if verify(files) else 1
-    except (OSError, ValueError) as error:
-        print(f"cannot be read: {error}")
+    except (OSError, RecursionError, *MALFORMED) as error:
+        print(f"cannot be read: {error!r}")
         return 2
 
 

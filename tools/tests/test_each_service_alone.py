@@ -2,20 +2,21 @@
 
 import json
 import os
-import socket
+import shutil
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 
 import pytest
 from psycopg import sql
 
+from memepool_sandbox.ports import free_ports
 from memepool_sandbox.postgres import PostgresServer, provision
-from tools.contracts import example_settings
+from tools.env_example import examples
 from tools.install_member import ROOT, folder_of, own_members
 from tools.tests.dockerfiles import dockerfile_of, replay_build, stages_of
 
@@ -23,7 +24,7 @@ UV = Path(sys.executable).with_name("uv")
 START_TIMEOUT_S = 60.0
 SERVICES = ["auth", "content", "gateway", "payments", "rounds"]
 
-Commands = Callable[[str], list[str]]
+Settings = Callable[[str], dict[str, str]]
 
 
 def run(*command: str | Path, environment: dict[str, str] | None = None, cwd: Path = ROOT) -> str:
@@ -36,27 +37,29 @@ def run(*command: str | Path, environment: dict[str, str] | None = None, cwd: Pa
 
 
 @pytest.fixture(scope="module")
-def command_of(tmp_path_factory: pytest.TempPathFactory) -> Commands:
-    """The entry point of a member's image, after the steps by which the image is built."""
-    made: dict[str, list[str]] = {}
-
-    def command(member: str) -> list[str]:
-        if member not in made:
-            made[member] = replay_build(member, tmp_path_factory.mktemp(member))
-        return made[member]
-
-    return command
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where every member's image is built in turn: at one path, all share their byte code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
+        yield tmp_path_factory.mktemp("image") / "build"
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+@pytest.fixture(scope="module", params=[*SERVICES, "sandbox"])
+def member(request: pytest.FixtureRequest) -> str:
+    """Whose image it is."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def command(member: str, folder: Path) -> list[str]:
+    """The entry point of the member's image, after the steps by which the image is built."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return replay_build(member, folder)
 
 
 def ask(port: int, path: str) -> tuple[int, bytes]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
             return answer.status, answer.read()
     except HTTPError as error:
         with error:
@@ -69,18 +72,17 @@ def wait_until_alive(process: subprocess.Popen[str], port: int) -> None:
         assert process.poll() is None, process.communicate()[0]
         try:
             assert ask(port, "/livez")[0] == 200
-        except URLError:
+        except OSError:
             time.sleep(0.05)
         else:
             return
     pytest.fail(f"no answer on port {port} within {START_TIMEOUT_S:.0f} s")
 
 
-@pytest.mark.parametrize("member", [*SERVICES, "sandbox"])
 def test_a_member_installs_with_only_its_own_dependencies(
-    member: str, command_of: Commands, tmp_path: Path
+    member: str, command: list[str], tmp_path: Path
 ) -> None:
-    python, *module = command_of(member)
+    python, *module = command
     own = own_members(member)
     listed = run(UV, "pip", "list", "--python", python, "--format", "freeze").splitlines()
     assert [line.partition("==")[0] for line in listed if line.startswith("memepool")] == own
@@ -95,7 +97,7 @@ def test_a_member_installs_with_only_its_own_dependencies(
 
 
 @pytest.fixture
-def database(postgres_server: PostgresServer) -> Iterator[Callable[[str], dict[str, str]]]:
+def database(postgres_server: PostgresServer) -> Iterator[Settings]:
     """Gives a service an empty database, as its settings name it."""
     made: list[str] = []
 
@@ -115,15 +117,16 @@ def database(postgres_server: PostgresServer) -> Iterator[Callable[[str], dict[s
 
 
 @pytest.fixture
-def settings_of(database: Callable[[str], dict[str, str]]) -> Callable[[str], dict[str, str]]:
+def settings_of(database: Settings) -> Settings:
     """The example settings of a service, with ports that are free and a database that exists."""
 
     def make(service: str) -> dict[str, str]:
-        changed = {"HTTP__PORT": str(free_port()), "HTTP__INTERNAL_PORT": str(free_port())}
+        port, internal_port = free_ports(2)
+        changed = {"HTTP__PORT": str(port), "HTTP__INTERNAL_PORT": str(internal_port)}
         if service != "gateway":
             changed |= database(service)
         prefix = f"MEMEPOOL_{service.upper()}_"
-        return example_settings(service) | {prefix + k: value for k, value in changed.items()}
+        return examples(service) | {prefix + k: value for k, value in changed.items()}
 
     return make
 
@@ -142,7 +145,8 @@ def run_until_alive(
     ) as process:
         try:
             wait_until_alive(process, port)
-            readiness = ask(port, "/readyz")
+            while b"starting" in (readiness := ask(port, "/readyz"))[1]:
+                time.sleep(0.05)
         finally:
             process.terminate()
         log, _ = process.communicate(timeout=60)
@@ -150,43 +154,33 @@ def run_until_alive(
     return readiness
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("member", SERVICES, indirect=True)
 def test_a_service_starts_alone_from_the_example_settings(
-    service: str,
-    command_of: Commands,
-    settings_of: Callable[[str], dict[str, str]],
-    tmp_path: Path,
+    member: str, command: list[str], settings_of: Settings, tmp_path: Path
 ) -> None:
-    command, environment = command_of(service), settings_of(service)
-    internal_port = int(environment[f"MEMEPOOL_{service.upper()}_HTTP__INTERNAL_PORT"])
-    if service != "gateway":
+    """Its API lives; its worker waits for its broker."""
+    environment = settings_of(member)
+    prefix = f"MEMEPOOL_{member.upper()}_"
+    internal_port = int(environment[f"{prefix}HTTP__INTERNAL_PORT"])
+    if member != "gateway":
         run(*command, "migrate", environment=environment, cwd=tmp_path)
     run_until_alive([*command, "api"], environment, tmp_path, internal_port)
+    if member != "gateway":
+        nobody = f"amqp://{member}:x@127.0.0.1:{free_ports(1)[0]}/memepool"
+        environment[f"{prefix}BUS__URL"] = nobody
+        status, body = run_until_alive([*command, "worker"], environment, tmp_path, internal_port)
+        waiting = {"status": "failing", "bus": "ConnectionError"}
+        assert (status, json.loads(body)) == (503, waiting)
 
 
-@pytest.mark.parametrize("service", [name for name in SERVICES if name != "gateway"])
-def test_a_worker_waits_for_its_broker(
-    service: str,
-    command_of: Commands,
-    settings_of: Callable[[str], dict[str, str]],
-    tmp_path: Path,
-) -> None:
-    command, environment = command_of(service), settings_of(service)
-    prefix = f"MEMEPOOL_{service.upper()}_"
-    environment[f"{prefix}BUS__URL"] = f"amqp://{service}:x@127.0.0.1:{free_port()}/memepool"
-    internal_port = int(environment[f"{prefix}HTTP__INTERNAL_PORT"])
-    run(*command, "migrate", environment=environment, cwd=tmp_path)
-    status, body = run_until_alive([*command, "worker"], environment, tmp_path, internal_port)
-    assert (status, json.loads(body)) == (503, {"status": "failing", "bus": "ConnectionError"})
-
-
+@pytest.mark.parametrize("member", ["auth"], indirect=True)
 def test_a_worker_without_a_broker_says_what_is_missing(
-    command_of: Commands, settings_of: Callable[[str], dict[str, str]], tmp_path: Path
+    command: list[str], settings_of: Settings, tmp_path: Path
 ) -> None:
     environment = settings_of("auth")
     environment.pop("MEMEPOOL_AUTH_BUS__URL", None)
     done = subprocess.run(
-        [*command_of("auth"), "worker"],
+        [*command, "worker"],
         capture_output=True,
         text=True,
         check=False,

@@ -1,4 +1,4 @@
-"""Rules for the Dockerfiles, in place of a linter that is not to be had everywhere."""
+"""Our own rules for the Dockerfiles; `test_deployment_files` has the linter's."""
 
 import json
 import re

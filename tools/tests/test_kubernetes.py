@@ -284,9 +284,11 @@ def test_the_network_lets_a_process_reach_just_what_it_uses(name: str) -> None:
     assert used <= listening
     reachable = {each for each in listening if each[0] != name and permitted(name, *each)}
     role = name.partition("-")[2]
-    # All roles are told the same; only an API checks tokens, only a worker asks the chain.
-    unasked = {"api": {8090}, "worker": {8000, 9000}, "migrate": {8090, 9000}}
-    needed = {each for each in used if each[1] not in unasked.get(role, set())}
+    # All roles are told the same; only an API checks tokens, only a worker asks the world, and the
+    # API's own address is for the world.
+    world = {8090, 8091}
+    unasked = {"api": world, "worker": {8000, 9000}, "migrate": {*world, 8000, 9000}}
+    needed = {each for each in used if each[1] not in unasked.get(role, set()) and each[0] != name}
     assert needed <= reachable
     shared = {("world", 8090), ("world", 8091)}  # dev: all workers
     assert reachable - used - shared == set()
@@ -297,7 +299,7 @@ def test_the_default_is_to_deny() -> None:
     assert spec == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
 
-def test_only_workers_that_ask_the_chain_reach_the_internet() -> None:
+def test_only_workers_that_ask_the_chain_or_the_image_ai_reach_the_internet() -> None:
     policies = [
         each["spec"]
         for (kind, _), each in BY_NAME.items()
@@ -306,7 +308,7 @@ def test_only_workers_that_ask_the_chain_reach_the_internet() -> None:
     reached = {
         n for n in WORKLOADS for each in policies if selects(each["podSelector"], labels_of(n))
     }
-    assert reached == {"rounds-worker", "payments-worker"}
+    assert reached == {"content-worker", "rounds-worker", "payments-worker"}
 
 
 def test_the_worlds_and_provisioning_commands_exist() -> None:
