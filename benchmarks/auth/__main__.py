@@ -28,8 +28,8 @@ from memepool_sandbox.postgres import PostgresServer, start_postgres
 
 BSM_RATIO_MAX = 1.5
 TOKEN_US_MAX = 5.0
-ROUNDS = 15
-CALLS_PER_ROUND = 300
+ROUNDS = 150
+CALLS_PER_ROUND = 30
 ENDED_SESSIONS = 1_000
 MESSAGE = "memepool.example wants you to sign in with your BSV account:\n" + "x" * 390
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from memepool_chain.keys import PrivateKey
 from memepool_chain.message import sign_bsm
 from memepool_chain.network import REGTEST
 from memepool_common.migrations import migrate
+from memepool_sandbox.ports import free_ports
 from memepool_sandbox.postgres import PostgresServer, provision
 
 AT_ONCE = 8
@@ -138,7 +138,7 @@ async def _auth(server: PostgresServer) -> AsyncIterator[tuple[psutil.Process, s
     name = f"bench_auth_{secrets.token_hex(4)}"
     provision(server, "auth", database=name)
     migrate("memepool_auth", server.url(name, "auth_owner"), "auth_app")
-    port, internal_port = _free_port(), _free_port()
+    port, internal_port = free_ports(2)
     given = {
         "HTTP__PORT": str(port),
         "HTTP__INTERNAL_PORT": str(internal_port),
@@ -148,7 +148,7 @@ async def _auth(server: PostgresServer) -> AsyncIterator[tuple[psutil.Process, s
         "AUTHN__INTERNAL_URL": f"http://{HOST}:{internal_port}",
         "SIGN_IN__DOMAIN": "memepool.example",
         "SIGN_IN__NETWORK": "regtest",
-        "SIGN_IN__CHALLENGES_PER_NETWORK_MAX": "1000000",
+        "SIGN_IN__CHALLENGES_PER_ADDRESS_MAX": "1000000",
         "KEYS__ENCRYPTION_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
         "TELEMETRY__LOG_LEVEL": "WARNING",
     }
@@ -172,10 +172,3 @@ async def _until_ready(url: str) -> None:
                 if (await http.get(url)).status_code == 200:
                     return
             await asyncio.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -7,6 +7,7 @@ other, as memes of one template are; every query asks for eight forms, one of th
 import random
 import resource
 import statistics
+import sys
 import time
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from memepool_content.adapters.near_index import NearIndex
 from memepool_content.domain.originality import DISTANCE_MAX
 
+MS_MAX = 5.0
 HASHES, FAMILY, QUERIES, UNSORTED = 1_000_000, 1_000, 500, 8_000
 
 
@@ -30,8 +32,8 @@ def hashes(rng: np.random.Generator) -> np.ndarray:
     return mixed
 
 
-def main() -> None:
-    """Fill the index, ask it, print what that took."""
+def main() -> bool:
+    """Fill the index, ask it, print what that took; whether the goal is met."""
     made = hashes(np.random.default_rng(1))
     index = NearIndex()
     started = time.perf_counter()
@@ -54,9 +56,9 @@ def main() -> None:
         f" 99 % {took_ms[int(QUERIES * 0.99)]:.2f} ms, {found} found, CPU time"
     )
     assert found >= QUERIES
-    assert statistics.median(took_ms) < 5
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+    return took_ms[int(QUERIES * 0.99)] < MS_MAX
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(0 if main() else 1)

@@ -109,31 +109,31 @@ class Variant:
     process: psutil.Process
     port: int
     token: str = ""
+    path: str = "/rounds/1/votes"
     cpu_us: list[float] = field(default_factory=list)
 
     async def measure(self, requests: int, connections: int) -> None:
         """Add one measurement."""
-        await load(self.port, self.token, WARM_UP, connections)
+        await self.load(WARM_UP, connections)
         before_s = sum(self.process.cpu_times()[:2])
-        await load(self.port, self.token, requests, connections)
+        await self.load(requests, connections)
         self.cpu_us.append((sum(self.process.cpu_times()[:2]) - before_s) / requests * 1e6)
 
+    async def load(self, requests: int, connections: int) -> None:
+        """So many requests over so many kept connections."""
+        authorization = f"Authorization: {self.token}\r\n" if self.token else ""
+        request = f"GET {self.path} HTTP/1.1\r\nHost: x\r\n{authorization}\r\n".encode()
 
-async def load(port: int, token: str, requests: int, connections: int) -> None:
-    """So many requests over so many kept connections."""
-    authorization = f"Authorization: {token}\r\n" if token else ""
-    request = f"GET /rounds/1 HTTP/1.1\r\nHost: x\r\n{authorization}\r\n".encode()
+        async def one(count: int) -> None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            for _ in range(count):
+                writer.write(request)
+                head = await reader.readuntil(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 200"), head
+                await reader.readexactly(len(BODY))
+            writer.close()
 
-    async def one(count: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for _ in range(count):
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 200"), head
-            await reader.readexactly(len(BODY))
-        writer.close()
-
-    await asyncio.gather(*(one(requests // connections) for _ in range(connections)))
+        await asyncio.gather(*(one(requests // connections) for _ in range(connections)))
 
 
 @contextlib.contextmanager
@@ -184,6 +184,7 @@ def main() -> None:
             variants += [
                 Variant(name, process, port),
                 Variant(f"{name}, token", process, port, token),
+                Variant(f"{name}, cached", process, port, path="/rounds/1"),
             ]
         uvloop.run(compare(variants, arguments))
 

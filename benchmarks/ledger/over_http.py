@@ -5,7 +5,6 @@ import contextlib
 import os
 import random
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -21,6 +20,7 @@ from memepool_chain.headerstore import Checkpoint
 from memepool_chain.network import REGTEST
 from memepool_common.db import Database
 from memepool_common.testing import TestIssuer, stub_auth
+from memepool_sandbox.ports import free_ports
 
 SENDERS = 200
 START_TIMEOUT_S = 30.0
@@ -77,7 +77,7 @@ async def _run(
 async def _api(
     setting: Setting, auth_url: str, token: str
 ) -> AsyncIterator[tuple[int, asyncio.subprocess.Process]]:
-    port, internal_port = _free_port(), _free_port()
+    port, internal_port = free_ports(2)
     xpub = str(ExtendedPrivateKey.from_seed(bytes(range(32)), REGTEST).neuter())
     prefix = "MEMEPOOL_PAYMENTS_"
     environment = os.environ | {
@@ -113,9 +113,3 @@ async def _knows(port: int, token: str) -> bool:
     answer = await reader.read()
     writer.close()
     return answer.startswith(b"HTTP/1.1 200")
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])

@@ -77,6 +77,11 @@ class Setting:
                 total += own.user + own.system
         return total
 
+    def checkpoint(self) -> None:
+        """Write out what earlier loads have left to be written."""
+        with self.server.administer() as admin:
+            admin.execute("checkpoint")
+
     def prepare_reference(self) -> None:
         """Fill pgbench's tables."""
         with self.server.administer() as admin:

@@ -10,7 +10,7 @@ from memepool_chain.headerstore import Checkpoint
 from memepool_chain.network import REGTEST
 from memepool_common.db import Database
 from memepool_common.ids import uuid7
-from memepool_payments.domain.journal import Leg, NewJournal, request_hash
+from memepool_payments.domain.journal import Movement, NewJournal, request_hash
 from memepool_payments.store import ledger
 from memepool_rounds.use_cases.entering import Entry, admit
 from memepool_rounds.use_cases.turning import turn_round
@@ -51,7 +51,7 @@ async def fund(database: Database, users: Sequence[UUID]) -> None:
                     f"fund:{user}",
                     request_hash(SATS_EACH),
                     "deposit",
-                    (Leg(assets, -SATS_EACH), Leg(accounts[user], SATS_EACH)),
+                    [Movement(assets, accounts[user], SATS_EACH)],
                     recipient_id=user,
                 )
                 for user in users
