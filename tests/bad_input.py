@@ -213,6 +213,9 @@ def attempts(operation: Operation) -> Iterator[Attempt]:
         for about, key in _KEYS.items():
             attempt = operation.attempt(f"Idempotency-Key is {about}")
             yield replace(attempt, headers=(*attempt.headers, ("Idempotency-Key", key)))
+        keys = tuple(("Idempotency-Key", key) for key in (b"one", b"other"))
+        attempt = operation.attempt("two Idempotency-Keys")
+        yield replace(attempt, headers=(*attempt.headers, *keys))
     if operation.has_body == JSON:
         yield from _with_bad_bodies(operation)
     elif operation.has_body == MULTIPART:
@@ -263,6 +266,9 @@ def _with_bad_bodies(operation: Operation) -> Iterator[Attempt]:
         body = {key: value for key, value in operation.body.items() if key != name}
         attempt = operation.with_body(plain, json.dumps(body).encode())
         yield replace(attempt, about=f"{name} is missing")
+    for name in operation.body:
+        twice = b'{"%b": null, %b' % (name.encode(), good[1:])
+        yield replace(operation.with_body(plain, twice), about=f"{name} is given twice")
     unknown = json.dumps({**operation.body, "surplus": 1}).encode()
     yield replace(operation.with_body(plain, unknown), about="an unknown field")
 

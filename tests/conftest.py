@@ -14,6 +14,10 @@ from uuid import uuid4
 import httpx
 import pytest
 import pytest_asyncio
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from memepool_chain.whatsonchain import WhatsOnChain
 from memepool_common.db import Database
@@ -24,7 +28,7 @@ from memepool_sandbox.accounting import check_coins, check_ledger
 from memepool_sandbox.launcher.local import provision_broker
 from memepool_sandbox.launcher.options import Options, free_port_block
 from memepool_sandbox.launcher.processes import ProcessSystem, Servers, running_processes
-from memepool_sandbox.launcher.services import MINIMUM_ROUND_AGE_S
+from memepool_sandbox.launcher.services import MINIMUM_ROUND_AGE_S, SERVICES
 from memepool_sandbox.launcher.system import (
     System,
     prepare_databases,
@@ -33,9 +37,11 @@ from memepool_sandbox.launcher.system import (
 from memepool_sandbox.players.http import Api
 from memepool_sandbox.players.player import Player, eventually
 from memepool_sandbox.postgres import start_postgres
+from tests.spans import Collector, collecting
 
 TIMEOUT_S = 30.0
 BLOCKS_MAX = 10
+SPANS_SENT_EACH_MS = 200
 
 
 def _plain(bus: Bus) -> Bus:
@@ -53,6 +59,7 @@ class World:
     system: System | ProcessSystem
     http: httpx.AsyncClient
     chain: httpx.AsyncClient
+    spans: Collector = field(default_factory=Collector)
     players: list[Player] = field(default_factory=list)
 
     async def player(self, role: str = "viewer", *, deposit_sats: int = 0) -> Player:
@@ -105,6 +112,14 @@ class World:
                 return await eventually(opened, MINIMUM_ROUND_AGE_S)
         raise AssertionError(f"round {before} did not end in {BLOCKS_MAX} blocks")
 
+    async def until_open(self) -> None:
+        """Wait until a round is open and rounds answers."""
+
+        async def answered() -> bool:
+            return bool((await self.http.get("/rounds/current")).is_success)
+
+        await self.until(answered)
+
     async def _current(self) -> str:
         return str((await self.get("/rounds/current"))["id"])
 
@@ -137,7 +152,7 @@ async def adds_up(payments: DatabaseSettings, chain_url: str, reserves: dict[str
 
 @pytest.fixture(
     scope="module",
-    params=["once", "twice-and-late", pytest.param("processes", marks=pytest.mark.soak)],
+    params=["once", "twice-and-late", "processes"],
 )
 def mode(request: pytest.FixtureRequest) -> str:
     """How the system runs: in one process on a plain or an unreliable bus, or as processes."""
@@ -165,10 +180,31 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> Options:
 
 
 @pytest.fixture(scope="module")
+def spans(mode: str) -> Iterator[Collector]:
+    """Where the system's traces are collected, in every mode over HTTP."""
+    with collecting() as collector, pytest.MonkeyPatch.context() as patch:
+        if mode == "processes":
+            patch.setenv("OTEL_BSP_SCHEDULE_DELAY", str(SPANS_SENT_EACH_MS))
+            for service in SERVICES:
+                name = f"MEMEPOOL_{service.upper()}_TELEMETRY__OTLP_ENDPOINT"
+                patch.setenv(name, collector.endpoint)
+            yield collector
+            return
+        exporter = OTLPSpanExporter(endpoint=collector.endpoint)
+        sending = BatchSpanProcessor(exporter, schedule_delay_millis=SPANS_SENT_EACH_MS)
+        provider = trace.get_tracer_provider()
+        assert isinstance(provider, TracerProvider)
+        provider.add_span_processor(sending)
+        yield collector
+        sending.shutdown()  # type: ignore[no-untyped-call]  # the library has no annotation
+
+
+@pytest.fixture(scope="module")
 def processes(
     mode: str,
     options: Options,
     databases: Mapping[str, DatabaseSettings],
+    spans: Collector,
     request: pytest.FixtureRequest,
 ) -> Iterator[ProcessSystem | None]:
     """All services as processes of their own, where the mode asks for it."""
@@ -188,6 +224,7 @@ async def world(
     options: Options,
     databases: Mapping[str, DatabaseSettings],
     processes: ProcessSystem | None,
+    spans: Collector,
 ) -> AsyncIterator[World]:
     """The running system."""
     async with contextlib.AsyncExitStack() as stack:
@@ -196,19 +233,19 @@ async def world(
             wrap_bus = _unreliable if mode == "twice-and-late" else _plain
             running = running_system(options, databases, wrap_bus=wrap_bus)
             system = await stack.enter_async_context(running)
-        yield await opened_world(stack, system)
+        yield await opened_world(stack, system, spans)
 
 
-async def opened_world(stack: contextlib.AsyncExitStack, system: System | ProcessSystem) -> World:
+async def opened_world(
+    stack: contextlib.AsyncExitStack,
+    system: System | ProcessSystem,
+    spans: Collector | None = None,
+) -> World:
     """A world around a running system, in which a round is open."""
     http = httpx.AsyncClient(base_url=system.gateway_url, timeout=TIMEOUT_S)
     chain = httpx.AsyncClient(base_url=system.chain_url, timeout=TIMEOUT_S)
     for client in (http, chain):
         await stack.enter_async_context(client)
-    world = World(system, http, chain)
-    await world.until(lambda: _has_round(http))
+    world = World(system, http, chain, spans or Collector())
+    await world.until_open()
     return world
-
-
-async def _has_round(http: httpx.AsyncClient) -> bool:
-    return bool((await http.get("/rounds/current")).is_success)

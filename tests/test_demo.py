@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from memepool_sandbox import demo
 from memepool_sandbox.launcher import run
 from memepool_sandbox.players.http import Api
 
@@ -16,7 +17,7 @@ OTHER_CLAIMS = (
     "ranked stakes = counted stakes",
     "each balance = deposits - stakes + rewards",
     "all ledger entries sum to zero",
-    "each journal sums to zero",
+    "each balance is the sum of its entries",
     "coins on chain = owed + pending deposits + platform's own",
 )
 
@@ -45,6 +46,8 @@ def test_one_satoshi_off_and_it_exits_with_1(
         return answer | {"fee": answer["fee"] + 1} if path.endswith("/results") else answer
 
     monkeypatch.setattr(Api, "call", lying)
+    monkeypatch.setattr(demo, "CREATORS", 1)
+    monkeypatch.setattr(demo, "VOTERS", 2)
     assert run.demo() == run.EXIT_WRONG
     said = capsys.readouterr().out
     assert f"  WRONG {POT_CLAIM}: " in said

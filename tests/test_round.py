@@ -1,6 +1,7 @@
 """A round from end to end, through the public API only."""
 
 import asyncio
+import secrets
 from typing import Any
 
 import pytest
@@ -9,6 +10,14 @@ from memepool_sandbox.players.player import Player
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 DEPOSIT_SATS = 100_000
+WAY_OF_A_VOTE = {
+    "POST /rounds/*",  # at the gateway
+    "POST /rounds/{roundId}/vote",
+    "consume payments.stakes",
+    "consume rounds.stakes",
+    "consume auth.stats",
+    "consume gateway.stream",
+}
 
 
 async def _staked_round(world: Any, creators: int, voters: int) -> tuple[Any, ...]:
@@ -76,6 +85,25 @@ async def test_a_round_pays_what_its_rule_says_and_loses_nothing(world: Any) -> 
         ("reward", pool, voter),
     }
     await world.adds_up()
+
+
+async def test_one_trace_leads_from_the_request_to_the_last_consumer(world: Any) -> None:
+    round_id, _, (backer,), (meme,) = await _staked_round(world, creators=1, voters=1)
+    trace_id = secrets.token_hex(16)
+    answer = await world.http.post(
+        f"/rounds/{round_id}/vote",
+        json={"contentId": meme, "amount": 1_000},
+        headers={
+            "Authorization": f"Bearer {backer._access_token}",
+            "traceparent": f"00-{trace_id}-{secrets.token_hex(8)}-01",
+        },
+    )
+    assert answer.is_success, answer.text
+
+    async def arrived() -> bool:
+        return bool(world.spans.names(trace_id) >= WAY_OF_A_VOTE)
+
+    await world.until(arrived)
 
 
 async def test_results_of_a_round_are_the_same_for_everybody_and_for_ever(world: Any) -> None:
@@ -180,7 +208,10 @@ async def test_a_reorganised_deposit_is_taken_back_and_credited_again(world: Any
     player = await world.player(deposit_sats=50_000)
     await world.next_round()
     await player.until_available(50_000, 30)
-    await world.control("reorg", depth=1)
+    (deposit,) = (await player.call("GET", "/payments/deposits"))["items"]
+    tip = (await world.get("/rounds/chain"))["tip"]
+    # A young round ignores a block, so the deposit may lie deeper than the one that ended it.
+    await world.control("reorg", depth=tip["height"] - deposit["blockHeight"] + 1)
 
     async def gone() -> bool:
         return bool((await player.balance())["available"] == 0)

@@ -75,6 +75,24 @@ async def _true(holds: bool) -> bool:
     return holds
 
 
+async def test_an_upload_as_its_owner_is_told(world: World) -> None:
+    maker = await world.player("creator")
+    async with (
+        listening(world) as anybody,
+        listening(world, maker, "?topics=personal") as own,
+    ):
+        files = {"file": ("cut.jpg", b"\xff\xd8\xff" + bytes(5_000), "image/jpeg")}
+        bad = (await maker.call("POST", "/content/upload", files=files))["id"]
+        await world.until(lambda: _true(bool(own.of("meme.rejected"))))
+        meme = await maker.upload()
+        await world.until(
+            lambda: _true(meme in [data["contentId"] for data in anybody.of("meme.published")])
+        )
+    (rejected,) = own.of("meme.rejected")
+    assert (rejected["contentId"], rejected["code"]) == (bad, "malformed_image")
+    assert anybody.of("meme.rejected") == []
+
+
 async def test_a_round_as_its_listeners_are_told(world: World) -> None:
     maker = await world.player("creator")
     backer, stranger = await world.player(), await world.player()
