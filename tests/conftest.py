@@ -5,9 +5,11 @@ delivers every event twice, the second time late and out of order; and as proces
 and Redis between them. The tests are the same.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -40,7 +42,6 @@ from memepool_sandbox.postgres import start_postgres
 from tests.spans import Collector, collecting
 
 TIMEOUT_S = 30.0
-BLOCKS_MAX = 10
 SPANS_SENT_EACH_MS = 200
 
 
@@ -99,18 +100,19 @@ class World:
         await eventually(asked, timeout_s)
 
     async def next_round(self) -> str:
-        """Mine until a new round opens; its id. A young round without votes ignores a block."""
-        before = await self._current()
+        """Mine the block that opens the next round; its id. A second block too many could end
+        that one, so the block is mined when the open round is old enough to heed it."""
+        before = await self.get("/rounds/current")
+        opened_at = datetime.fromisoformat(before["startTime"])
+        ripe_at = opened_at + timedelta(seconds=MINIMUM_ROUND_AGE_S)
+        await asyncio.sleep((ripe_at - datetime.now(UTC)).total_seconds())
+        await self.control("mine", blocks=1)
 
         async def opened() -> str | None:
-            current = await self._current()
-            return current if current != before else None
+            current = str((await self.get("/rounds/current"))["id"])
+            return current if current != before["id"] else None
 
-        for _ in range(BLOCKS_MAX):
-            await self.control("mine", blocks=1)
-            with contextlib.suppress(TimeoutError):
-                return await eventually(opened, MINIMUM_ROUND_AGE_S)
-        raise AssertionError(f"round {before} did not end in {BLOCKS_MAX} blocks")
+        return await eventually(opened, TIMEOUT_S)
 
     async def until_open(self) -> None:
         """Wait until a round is open and rounds answers."""
@@ -119,9 +121,6 @@ class World:
             return bool((await self.http.get("/rounds/current")).is_success)
 
         await self.until(answered)
-
-    async def _current(self) -> str:
-        return str((await self.get("/rounds/current"))["id"])
 
     async def settled(self, round_id: str) -> dict[str, Any]:
         """The results of a round once its rewards are in the ledger."""

@@ -44,5 +44,5 @@ async def woc_url(node: Node) -> AsyncIterator[str]:
 @pytest_asyncio.fixture
 async def woc(woc_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the node's network."""
-    async with httpx.AsyncClient(base_url=f"{woc_url}/main", timeout=10) as client:
+    async with httpx.AsyncClient(base_url=f"{woc_url}/main", timeout=30) as client:
         yield client

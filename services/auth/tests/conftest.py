@@ -56,8 +56,8 @@ async def running(database: DatabaseSettings, sign_in: dict[str, Any]) -> AsyncI
     async with (
         serving(inner, "127.0.0.1", internal_port),
         serving(public, "127.0.0.1", 0) as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as http,
-        httpx.AsyncClient(base_url=internal_url, timeout=10) as internal,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
+        httpx.AsyncClient(base_url=internal_url, timeout=30) as internal,
     ):
 
         async def ready() -> bool:

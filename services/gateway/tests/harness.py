@@ -84,7 +84,7 @@ async def start(
             store_of(settings, own) as store,
             serving(public, "127.0.0.1", 0) as port,
             httpx.AsyncClient(
-                base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False
+                base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False
             ) as client,
         ):
             while await probes.failures():

@@ -79,7 +79,7 @@ async def api(
         await until(ready)
         client = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}",
-            timeout=20,
+            timeout=30,
             limits=httpx.Limits(max_connections=300),
         )
         await stack.enter_async_context(client)

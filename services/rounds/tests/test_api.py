@@ -126,7 +126,7 @@ async def test_256_votes_at_once_go_in_few_batches(api: Api) -> None:
     viewers = [api.issuer.principal() for _ in range(8)] * 32
     async with contextlib.AsyncExitStack() as stack:
         # One httpx client slows down with the square of its connections.
-        clients = [httpx.AsyncClient(base_url=api.http.base_url, timeout=20) for _ in viewers[:16]]
+        clients = [httpx.AsyncClient(base_url=api.http.base_url, timeout=30) for _ in viewers[:16]]
         for client in clients:
             await stack.enter_async_context(client)
         answers = await asyncio.gather(

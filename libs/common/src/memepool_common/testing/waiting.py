@@ -9,7 +9,7 @@ STEP_S = 0.01
 
 async def until(
     condition: Callable[[], bool | Awaitable[bool]],
-    timeout_s: float = 10.0,
+    timeout_s: float = 30.0,
     step_s: float = STEP_S,
 ) -> None:
     """Return as soon as `condition` holds; TimeoutError if it does not within `timeout_s`.
