@@ -66,13 +66,13 @@ async def announce(database: Database, name: str) -> None:
         await outbox.append(session, [NewEvent(THING_HAPPENED, name, Thing(name=name), PUBLIC)])
 
 
-def event(source: str) -> Message:
+def event(source: str, routing_key: str = ROUTING_KEY) -> Message:
     """What a service would publish that says it is `source`."""
     event_id = uuid7()
     headers = {"ce-specversion": "1.0", "ce-id": str(event_id), "ce-source": source}
     headers |= {"ce-type": THING_HAPPENED, "ce-subject": "a", "ce-audience": PUBLIC}
     headers |= {"ce-time": "2026-01-01T00:00:00Z"}
-    return Message(event_id, ROUTING_KEY, headers, b'{"name": "forged"}')
+    return Message(event_id, routing_key, headers, b'{"name": "forged"}')
 
 
 async def test_an_event_in_somebody_elses_name_is_dead_lettered_and_has_no_effect(
@@ -98,6 +98,26 @@ async def test_an_event_in_somebody_elses_name_is_dead_lettered_and_has_no_effec
     assert len(reasons) == 2
     assert rabbitmq_vhost.user("rounds") in reasons[0]
     assert all("in the name of '/sample'" in reason for reason in reasons)
+
+
+async def test_what_only_another_service_may_say_is_dead_lettered_under_an_own_key(
+    database: Database,
+    rabbit_bus: RabbitBus,
+    rabbitmq_vhost: Vhost,
+    dead_letters_of: Callable[[str], Awaitable[list[tuple[str, int]]]],
+) -> None:
+    recorder = Recorder()
+    own_key = "rounds.round.closed.v1"
+    async with running(database, rabbit_bus, recorder):
+        await rabbit_bus.declare({QUEUE: [ROUTING_KEY, own_key]})
+        forger = RabbitBus(rabbitmq_vhost.url("rounds"), name="forger")
+        assert await forger.publish([event("/rounds", own_key)]) == [None]
+        await forger.close()
+        await announce(database, "genuine")
+        await until(lambda: bool(recorder.events), 30)
+    assert [each.data for each in recorder.events] == [{"name": "genuine"}]
+    ((reason, _),) = await dead_letters_of(QUEUE)
+    assert THING_HAPPENED in reason
 
 
 async def test_the_handler_runs_in_the_trace_of_the_request_that_caused_it(

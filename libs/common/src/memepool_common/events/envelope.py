@@ -117,13 +117,19 @@ def from_message(message: Message) -> Event:
 
 
 def require_sender(event: Event, user: str | None) -> None:
-    """A service publishes as the broker's user `<deployment>-<service>`, from source `/<service>`.
+    """A service publishes as the broker's user `<deployment>-<service>`, from source `/<service>`,
+    events of types `memepool.<service>.…`. The broker checks the user and the routing key alone.
 
     Raises:
-        NotAnEventError: the event says that it comes from somebody else.
+        NotAnEventError: the event says that it comes from somebody else, or is another's to say.
     """
-    if user is not None and event.source != f"/{user.rpartition('-')[2]}":
+    if user is None:
+        return
+    service = user.rpartition("-")[2]
+    if event.source != f"/{service}":
         raise NotAnEventError(f"sent by user {user!r} in the name of {event.source!r}")
+    if not event.type.startswith(f"{TYPE_PREFIX}{service}."):
+        raise NotAnEventError(f"user {user!r} may not say {event.type!r}")
 
 
 def pack_data(data: BaseModel) -> bytes:
