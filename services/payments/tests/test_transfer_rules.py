@@ -268,6 +268,24 @@ async def test_batches_and_single_postings_count_alike(books: Books) -> None:
         assert await books.rows(f"{row} where a.owner_id = :user", user=alice) == [(25, 3)]
 
 
+async def test_an_hour_counts_that_looks_like_the_one_before(books: Books) -> None:
+    alice, bob = await books.funded([10, 10])
+    limits = Velocity(sent_max=10, sends_max=9)
+
+    async def swap(name: str) -> list[str]:
+        async with books.database.transaction() as session:
+            batch = [
+                await transfer_journal(session, alice, bob, 10, name),
+                await transfer_journal(session, bob, alice, 10, name),
+            ]
+            return [posting.outcome for posting in await ledger.post(session, batch, limits)]
+
+    assert await swap("before") == ["posted", "posted"]
+    await _as_owner(books, "update balance set sent_hour = sent_hour - 1 where sent > 0")
+    assert await swap("now") == ["posted", "posted"]  # the row has the same sums as before
+    assert await swap("more") == ["too_fast", "too_fast"]
+
+
 async def test_stakes_and_other_journals_do_not_count_as_transfers(books: Books) -> None:
     (alice,) = await books.funded([100])
     async with books.database.transaction() as session:

@@ -143,6 +143,7 @@ begin
                                         else this_hour end
     from unnest(a_id) with ordinality as i(id, n)
     where b.account_id = i.id
-      and (b.posted <> a_posted[n] or b.sent <> a_sent[n] or b.sends <> a_sends[n]);
+      and (b.posted <> a_posted[n] or b.sent <> a_sent[n] or b.sends <> a_sends[n]
+           or a_sends[n] > 0 and b.sent_hour not in (this_hour, next_hour));
   return next;
 end $$;
