@@ -152,6 +152,17 @@ async def test_an_admin_freezes_and_releases(site: Site) -> None:
     refused(await site.get(admin, "/payments/fees/report", **too_early), 422, "invalid_request")
 
 
+async def test_a_late_repetition_freezes_nobody_again(site: Site) -> None:
+    alice, bob, admin = await site.user(1), await site.user(), await site.user(role="admin")
+    path, key = f"/payments/accounts/{alice.user_id}/freeze", {"Idempotency-Key": "k"}
+    first = await site.call(admin, "POST", path, headers=key)
+    assert (await site.call(admin, "DELETE", path)).status_code == 204
+    assert (await site.call(admin, "POST", path, headers=key)).text == first.text
+    assert (await site.send(alice, {"recipient": str(bob.user_id), "amount": 1})).status_code == 201
+    other = f"/payments/accounts/{bob.user_id}/freeze"
+    refused(await site.call(admin, "POST", other, headers=key), 422, "idempotency_key_reused")
+
+
 async def test_what_a_later_step_fills_checks_the_caller_and_the_body_first(site: Site) -> None:
     alice = await site.user(100)
     withdrawal = {"amount": 5}

@@ -83,16 +83,30 @@ async def get_reserves(session: ReadSessionDep) -> Reserves:
     )
 
 
-@router.post("/accounts/{userId}/freeze", status_code=201, summary="Freeze an account (admins)")
+@router.post(
+    "/accounts/{userId}/freeze",
+    status_code=201,
+    summary="Freeze an account (admins)",
+    response_model=AccountFreeze,
+)
 async def freeze_account(
-    user_id: UserId,
-    caller: AdminCaller,
-    session: SessionDep,
-    key: IdempotencyKey = None,  # noqa: ARG001 - doing it twice is doing it once
-) -> AccountFreeze:
+    user_id: UserId, caller: AdminCaller, session: SessionDep, key: IdempotencyKey = None
+) -> Response:
     """Nothing new leaves it; stakes already held count, and what comes in still does."""
-    await _freeze(session, caller.user_id, user_id, frozen=True)
-    return AccountFreeze(user_id=user_id, frozen=True)
+
+    async def act() -> AccountFreeze:
+        await _freeze(session, caller.user_id, user_id, frozen=True)
+        return AccountFreeze(user_id=user_id, frozen=True)
+
+    return await once(
+        session,
+        scope=f"admin:{caller.user_id}",
+        operation="freezeAccount",
+        key=key,
+        request=str(user_id),
+        status=201,
+        act=act,
+    )
 
 
 @router.delete(
