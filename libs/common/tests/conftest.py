@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import text
 
 from memepool_common.db import Database
-from memepool_common.events.inprocess import InProcessBus, create_bus_tables
 from memepool_common.events.rabbitmq import RabbitBus
 from memepool_common.events.rabbitmq_topology import dead_queue
 from memepool_common.settings import DatabaseSettings
 from memepool_common.testing import CountedBus
+from memepool_sandbox.inprocess_bus import InProcessBus, create_bus_tables
 from memepool_sandbox.testing.rabbitmq import Vhost
 
 SAMPLE = "memepool_common.testing.sample"

@@ -13,8 +13,8 @@ from memepool_chain.keys import PrivateKey, uncompressed
 from memepool_chain.message import sign_bsm
 from memepool_chain.network import REGTEST
 from memepool_common.db import Database
-from memepool_common.events.inprocess import InProcessBus, create_bus_tables
 from memepool_common.testing import until
+from memepool_sandbox.inprocess_bus import InProcessBus, create_bus_tables
 
 
 class Wallet:

@@ -19,7 +19,7 @@ from memepool_auth.worker import topology
 from memepool_common.db import Database
 from memepool_common.events import Event, NewEvent, outbox, run_consumer, run_relay
 from memepool_common.ids import uuid7
-from memepool_common.testing import UnreliableBus, drain
+from memepool_common.testing import CountedBus, UnreliableBus
 from memepool_common.web.model import WireModel
 from services.auth.tests.harness import in_process_bus
 
@@ -79,7 +79,7 @@ def history(creator: UUID, voter: UUID) -> list[NewEvent]:
     ]
 
 
-async def work_off(database: Database, bus: UnreliableBus) -> None:
+async def work_off(database: Database, bus: UnreliableBus, counted: CountedBus) -> None:
     """Relay and consume with two replicas until nothing is left to do."""
     stopping = asyncio.Event()
     tasks = [
@@ -87,9 +87,9 @@ async def work_off(database: Database, bus: UnreliableBus) -> None:
         asyncio.create_task(run_consumer(database, bus, STATS, stopping)),
         asyncio.create_task(run_consumer(database, bus, STATS, stopping)),
     ]
-    await drain(database, database)
+    await counted.drain(database)
     await bus.settle()
-    await drain(database, database)
+    await counted.drain(database)
     stopping.set()
     await asyncio.gather(*tasks)
 
@@ -109,20 +109,21 @@ async def test_stats_are_exact_after_repeats_any_order_and_a_replay_from_the_sta
     database_for: Callable[..., Awaitable[Database]],
 ) -> None:
     database = await database_for("auth")
-    bus = UnreliableBus(await in_process_bus(database), seed=7, delay_s_max=0.1)
+    counted = CountedBus(await in_process_bus(database))
+    bus = UnreliableBus(counted, seed=7, delay_s_max=0.1)
     await bus.declare(topology())
     people = [(uuid7(), uuid7()) for _ in range(4)]
     events = [each for pair in people for each in history(*pair)]
     random.Random(3).shuffle(events)
     async with database.transaction() as session:
         await outbox.append(session, events)
-    await work_off(database, bus)
+    await work_off(database, bus, counted)
     await assert_exact(database, people)
 
     publish_again = text("update outbox set published_at = null")
     async with database.transaction() as session:
         await session.execute(publish_again)
-    await work_off(database, bus)  # on top of what is there: nothing counts twice
+    await work_off(database, bus, counted)  # on top of what is there: nothing counts twice
     await assert_exact(database, people)
 
     assert STATS.queue in await rebuild_stats(Settings.model_construct(database=database.settings))
@@ -130,7 +131,7 @@ async def test_stats_are_exact_after_repeats_any_order_and_a_replay_from_the_sta
         assert await users.stats(session, people[0][0]) == Stats()
     async with database.transaction() as session:
         await session.execute(publish_again)
-    await work_off(database, bus)
+    await work_off(database, bus, counted)
     await assert_exact(database, people)
 
 

@@ -15,7 +15,6 @@ from sqlalchemy import create_engine, text
 from memepool_common.db import Database
 from memepool_common.events import Event
 from memepool_common.events.envelope import from_message, to_message
-from memepool_common.events.inprocess import InProcessBus, create_bus_tables
 from memepool_common.server import serving
 from memepool_common.settings import AuthnSettings, DatabaseSettings
 from memepool_common.testing import TestIssuer, stub_auth, until
@@ -33,6 +32,7 @@ from memepool_content.settings import (
     Settings,
     StoreSettings,
 )
+from memepool_sandbox.inprocess_bus import InProcessBus, create_bus_tables
 from services.content.tests.pictures import encoded, meme
 
 TIMEOUT_S = 30.0

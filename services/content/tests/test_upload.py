@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from memepool_common.events.bus import Message
-from memepool_common.events.inprocess import InProcessBus
 from memepool_common.ids import uuid7
 from memepool_common.testing import until
 from memepool_content.settings import UploadSettings
 from memepool_content.worker import topology
+from memepool_sandbox.inprocess_bus import InProcessBus
 from services.content.tests.harness import ContentService, Serve, problem
 from services.content.tests.pictures import SVG, encoded, meme
 

@@ -12,7 +12,6 @@ import pytest_asyncio
 from memepool_common.db import Database
 from memepool_common.events import Message
 from memepool_common.events.envelope import to_message
-from memepool_common.events.inprocess import InProcessBus, create_bus_tables
 from memepool_common.ids import uuid7
 from memepool_common.settings import AuthnSettings, DatabaseSettings
 from memepool_common.testing import UnreliableBus
@@ -20,6 +19,7 @@ from memepool_common.testing.waiting import until
 from memepool_common.web.app import Probes
 from memepool_payments import consumers, worker
 from memepool_payments.settings import Settings, WorkSettings
+from memepool_sandbox.inprocess_bus import InProcessBus, create_bus_tables
 from services.payments.tests.ballot import Ballot, event
 from services.payments.tests.books import Books
 from services.payments.tests.fake_chain import FakeChain

@@ -10,7 +10,6 @@ from pydantic import SecretStr
 
 from memepool_chain.network import REGTEST
 from memepool_common.db import Database
-from memepool_common.events.inprocess import InProcessBus, create_bus_tables
 from memepool_common.ids import uuid7
 from memepool_common.settings import AuthnSettings, DatabaseSettings
 from memepool_common.testing import UnreliableBus, until
@@ -20,6 +19,7 @@ from memepool_rounds.adapters.watched_bus import WatchedBus
 from memepool_rounds.consumers import STAKES_QUEUE
 from memepool_rounds.settings import ChainSettings, RoundSettings, Settings
 from memepool_rounds.worker import run, topology
+from memepool_sandbox.inprocess_bus import InProcessBus, create_bus_tables
 from services.rounds.tests.harness import World
 
 

@@ -15,7 +15,6 @@ from pydantic import SecretStr
 from memepool_common.db import Database
 from memepool_common.events import Bus
 from memepool_common.events.bus import UNROUTED_QUEUE
-from memepool_common.events.inprocess import InProcessBus, create_bus_tables
 from memepool_common.migrations import migrate
 from memepool_common.server import serving
 from memepool_common.settings import DatabaseSettings
@@ -23,6 +22,7 @@ from memepool_sandbox.aitubo.app import AituboSettings, create_aitubo_app
 from memepool_sandbox.chain.node import Node
 from memepool_sandbox.chain_app import ChainSettings, create_chain_app
 from memepool_sandbox.faults import Faults
+from memepool_sandbox.inprocess_bus import InProcessBus, create_bus_tables
 from memepool_sandbox.launcher import narrator
 from memepool_sandbox.launcher.options import Options
 from memepool_sandbox.launcher.secrets import Secrets, load_or_make

@@ -1,4 +1,4 @@
-"""The port to the message broker. Adapters: `inprocess`, `rabbitmq`."""
+"""The port to the message broker. Adapters: `rabbitmq`, and the sandbox's for one process."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager

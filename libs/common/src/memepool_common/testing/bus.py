@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from sqlalchemy import text
 
 from memepool_common.db import Database
-from memepool_common.events.bus import UNROUTED_QUEUE, Bus, Delivery, Inlet, Message, Topology
+from memepool_common.events.bus import Bus, Delivery, Inlet, Message, Topology
 from memepool_common.testing.waiting import until
 
 _PENDING = text("select count(*) from outbox where published_at is null")
@@ -112,21 +112,6 @@ class _CountedInlet:
     async def dead_letter(self, delivery: Delivery, reason: str) -> None:
         await self._inlet.dead_letter(delivery, reason)
         self._unsettled[self._queue] -= 1
-
-
-async def drain(bus_database: Database, *outboxes: Database, timeout_s: float = 30.0) -> None:
-    """Wait until no outbox and no queue of the in-process bus holds anything undelivered."""
-    queued = text(
-        f"select count(*) from bus_message where dead_at is null and queue <> '{UNROUTED_QUEUE}'"  # noqa: S608 - our constant
-    )
-    async with asyncio.timeout(timeout_s):
-        while True:
-            left = await _pending(*outboxes)
-            async with bus_database.read() as session:
-                left += (await session.execute(queued)).scalar_one()
-            if left == 0:
-                return
-            await asyncio.sleep(0.02)
 
 
 async def _pending(*outboxes: Database) -> int:

@@ -6,9 +6,9 @@ until it is acknowledged, and a consumer that fails holds up nobody else.
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Sequence
 
-import orjson
 from sqlalchemy import create_engine, text
 
 from memepool_common.db import Database
@@ -97,7 +97,7 @@ class InProcessBus:
                 "queue": queue,
                 "message_id": message.id,
                 "routing_key": message.routing_key,
-                "headers": orjson.dumps(dict(message.headers)).decode(),
+                "headers": json.dumps(dict(message.headers)),
                 "body": message.body,
             }
             for message in messages
