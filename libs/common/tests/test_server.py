@@ -1,6 +1,7 @@
 """Servers inside a process: draining, taken ports, and answers to clients that still send."""
 
 import asyncio
+import contextlib
 import json
 import socket
 
@@ -10,7 +11,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
+from memepool_common import server
 from memepool_common.server import HEAD_BYTES_MAX, serving
 from memepool_common.web.middleware import BodyLimit
 
@@ -81,6 +84,65 @@ async def test_what_follows_a_body_is_no_header() -> None:
     async with serving(Starlette(routes=[Route("/", seen, methods=["POST"])]), HOST, 0) as port:
         _, answer = await _raw(port, head + body)
     assert answer == b"hi ['203.0.113.9']"
+
+
+@pytest.mark.parametrize("tail", [b"1\r\na\r\n0\r\nX: ", b"1\r\na\r\n1;x="])
+async def test_what_follows_a_body_is_bounded(tail: bytes) -> None:
+    """A field of a trailer is kept until it ends: without a bound it fills the memory."""
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    app = Starlette(routes=[Route("/", _echo, methods=["POST"])])
+    async with serving(app, HOST, 0) as port:
+        reader, writer = await asyncio.open_connection(HOST, port)
+        writer.write(head + tail)
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(60):
+                for _ in range(100):
+                    writer.write(b"x" * HEAD_BYTES_MAX)
+                    await writer.drain()
+        assert writer.transport.is_closing()
+        with contextlib.suppress(ConnectionError):  # its answer may be lost
+            assert (await reader.read()).startswith(b"HTTP/1.1 431")
+
+
+async def test_a_body_in_small_chunks_is_as_good_as_any() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunks = HEAD_BYTES_MAX // 2  # each of them is framed by five bytes
+    app = Starlette(routes=[Route("/", _echo, methods=["POST"])])
+    async with serving(app, HOST, 0) as port:
+        _, answer = await _raw(port, head + b"1\r\nx\r\n" * chunks + b"0\r\n\r\n")
+    assert answer == b"%d" % chunks
+
+
+async def test_a_client_that_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much of an answer is still to be sent: closing alone would wait for it for ever."""
+    monkeypatch.setattr(server, "STALL_TIMEOUT_S", 0.5)
+    stuck, gone = asyncio.Event(), asyncio.Event()
+
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await Starlette()(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        sending = asyncio.create_task(_send_for_ever(send))
+        await asyncio.wait([sending], timeout=0.5)
+        sending.cancel()
+        stuck.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+
+    async with serving(endless, HOST, 0) as port:
+        _, writer = await asyncio.open_connection(HOST, port, limit=1)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(60):
+            await stuck.wait()
+            await gone.wait()
+        writer.close()
+
+
+async def _send_for_ever(send: Send) -> None:
+    while True:
+        await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
 
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"

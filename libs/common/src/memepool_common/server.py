@@ -27,6 +27,8 @@ BACKLOG = 1024
 START_TIMEOUT_S = 30.0
 HEAD_BYTES_MAX = 64 * 1024
 HEAD_TIMEOUT_S = 30.0
+STALL_TIMEOUT_S = 60.0
+"""Of a client that takes nothing of what we send; also when we have closed its connection."""
 TICK_S = 1.0
 DRAIN_STEP_S = 0.005
 
@@ -63,8 +65,8 @@ class Lane(Protocol):
 
 class _StrictHttp(HttpToolsProtocol):
     """HTTP/1.1 as uvicorn reads it, but for what that leaves open: the head of a request is bounded
-    in size and time, it names one host, trailers are no headers, an offer of another protocol is
-    passed over, and refusals are problems.
+    in size and time, it names one host, trailers are no headers and as bounded, an offer of
+    another protocol is passed over, and refusals are problems.
 
     An application's `shortcut` and `lane`, if it has them, are asked first: the way through tasks
     and middleware costs more than sending an image out of memory or taking a vote.
@@ -72,9 +74,9 @@ class _StrictHttp(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._head_bytes = 0
+        self._unread_bytes = 0  # of a head, or since the last of a body
         self._in_head = True
-        self._ended_here = False
+        self._got_body = self._ended_here = False
         self._given = self._again = b""
         self._head_timer: asyncio.TimerHandle | None = None
         self._find_shortcut: FindShortcut | None = getattr(self.config.app, "shortcut", None)
@@ -96,15 +98,19 @@ class _StrictHttp(HttpToolsProtocol):
             self._take(again)
 
     def _take(self, data: bytes) -> None:
-        self._ended_here, self._given = False, data
+        self._got_body, self._ended_here, self._given = False, False, data
         super().data_received(data)
-        if not self._in_head or self.transport.is_closing():
+        if self.transport.is_closing():
             return
-        self._expect_head()  # the rest of a head that came in parts
-        if not self._ended_here:  # else how much of the data belongs to it is not known
-            self._head_bytes += len(data)
-        if self._head_bytes > HEAD_BYTES_MAX:
-            detail = f"The head of a request has at most {HEAD_BYTES_MAX} bytes."
+        if self._in_head:
+            self._expect_head()  # the rest of a head that came in parts
+        # llhttp keeps a field until it ends. How much of data in which a body or a request ended
+        # belongs to what follows is not known.
+        self._unread_bytes = (
+            0 if self._got_body or self._ended_here else self._unread_bytes + len(data)
+        )
+        if self._unread_bytes > HEAD_BYTES_MAX:
+            detail = f"A request has at most {HEAD_BYTES_MAX} bytes before and after its body."
             self._refuse(Problem(431, "headers_too_large", detail))
 
     def on_message_begin(self) -> None:
@@ -118,7 +124,7 @@ class _StrictHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        self._head_bytes = 0
+        self._unread_bytes = 0
         self._forget_timer()
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1 or (hosts == 0 and self.parser.get_http_version() == "1.1"):
@@ -128,12 +134,17 @@ class _StrictHttp(HttpToolsProtocol):
         if not self.parser.should_upgrade():
             super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        self._got_body = True
+        super().on_body(body)
+
     def _unsupported_upgrade_warning(self) -> None:
         """The request offers another protocol: it is read again as one that does not.
 
         llhttp has ended it after its head, for the rest would be in that protocol: else its body
         would be lost, or be the next request.
         """
+        self._ended_here = True
         offer = sys.exception()
         assert isinstance(offer, httptools.HttpParserUpgrade)  # noqa: S101 - where uvicorn asks
         version = self.parser.get_http_version().encode()
@@ -276,6 +287,9 @@ async def serving(
     server = _Server(config)
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # of Linux; its connections inherit it
+            stall_ms = int(STALL_TIMEOUT_S * 1_000)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stall_ms)
         listener.bind((host, port))
         listener.listen(BACKLOG)
         listener.setblocking(False)
