@@ -31,7 +31,7 @@ class Pauses:
         self._waiting = asyncio.Semaphore(0)
         self._go_on = asyncio.Semaphore(0)
 
-    async def __call__(self, seconds: float, _stopping: asyncio.Event) -> None:
+    async def __call__(self, _stopping: asyncio.Event, seconds: float) -> None:
         self.seconds.append(seconds)
         self._waiting.release()
         await self._go_on.acquire()
@@ -64,7 +64,7 @@ async def polling(state: AuthState, url: str, pauses: Pauses) -> AsyncIterator[N
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> Pauses:
     found = Pauses()
-    monkeypatch.setattr(authstate, "_pause", found)
+    monkeypatch.setattr(authstate, "pause", found)
     return found
 
 

@@ -11,6 +11,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings
 
 from memepool_common import telemetry
+from memepool_common.pausing import pause
 from memepool_common.server import serving, stop_on_signals
 from memepool_common.settings import TelemetrySettings, environment
 from memepool_sandbox.aitubo.app import AituboSettings, create_aitubo_app
@@ -60,8 +61,6 @@ async def _serve(arguments: argparse.Namespace, settings: WorldSettings) -> None
 async def mine(node: Node, interval_s: float, stopping: asyncio.Event) -> None:
     """A block every `interval_s` seconds."""
     while not stopping.is_set():
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(interval_s):
-                await stopping.wait()
-                return
-        node.mine()
+        await pause(stopping, interval_s)
+        if not stopping.is_set():
+            node.mine()

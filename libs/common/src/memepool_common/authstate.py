@@ -15,6 +15,7 @@ import httpx
 import jwt
 import structlog
 
+from memepool_common.pausing import pause
 from memepool_common.settings import AuthnSettings
 from memepool_common.telemetry import AUTH_SILENT_SECONDS
 
@@ -107,12 +108,4 @@ async def poll(state: AuthState, settings: AuthnSettings, stopping: asyncio.Even
                     log.warning("auth_state_unavailable", error=repr(error))
                 failing = True
             AUTH_SILENT_SECONDS.set(time.monotonic() - answered_at_s)
-            await _pause(settings.poll_interval_s, stopping)
-
-
-async def _pause(seconds: float, stopping: asyncio.Event) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stopping.wait()
-    except TimeoutError:
-        return
+            await pause(stopping, settings.poll_interval_s)

@@ -8,7 +8,6 @@ from importlib.resources import as_file, files
 
 from alembic import command, context
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
 LOCK_TIMEOUT_MS = 5_000
@@ -28,12 +27,6 @@ def migrate(package: str, owner_url: str, app_role: str, revision: str = "head")
 def downgrade(package: str, owner_url: str, app_role: str, revision: str) -> None:
     """Take a database back to a revision (`base` for none): for tests and for emergencies."""
     _run(package, owner_url, app_role, revision, up=False)
-
-
-def head_revision(package: str) -> str | None:
-    """The newest revision that the code of `package` knows."""
-    with as_file(files(package) / "migrations") as folder:
-        return ScriptDirectory.from_config(_config(str(folder))).get_current_head()
 
 
 def run_env() -> None:

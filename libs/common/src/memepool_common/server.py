@@ -1,4 +1,4 @@
-"""HTTP servers inside a process that owns its signals, and the commands of every service."""
+"""HTTP servers inside a process that owns its signals."""
 
 import asyncio
 import contextlib

@@ -1,7 +1,6 @@
 """Background loops of a worker process: supervised, and stopped by one event."""
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Awaitable, Callable
 
@@ -12,6 +11,7 @@ from memepool_common.events.consumer import Subscription, run_consumer
 from memepool_common.events.errors import is_infrastructure
 from memepool_common.events.rabbitmq import BusUnavailableError, RabbitBus
 from memepool_common.events.relay import run_relay
+from memepool_common.pausing import pause
 from memepool_common.settings import BusSettings
 from memepool_common.telemetry import TASK_FAILURES
 from memepool_common.web.app import Probes
@@ -40,7 +40,7 @@ async def run_every(
             else:
                 TASK_FAILURES.labels(name).inc()
                 log.exception("task_failed", task=name)
-        await _pause(stopping, interval_s)
+        await pause(stopping, _jittered(interval_s))
 
 
 async def run_on_broker(
@@ -70,7 +70,7 @@ async def run_on_broker(
                 await bus.declare(topology)
             except BusUnavailableError as error:
                 log.warning("broker_unavailable", error=repr(error))
-                await _pause(stopping, DECLARE_INTERVAL_S)
+                await pause(stopping, _jittered(DECLARE_INTERVAL_S))
                 continue
             declared = True
             await run(bus)
@@ -90,7 +90,5 @@ async def _as_coroutine(loop: Awaitable[None]) -> None:
     await loop
 
 
-async def _pause(stopping: asyncio.Event, interval_s: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(interval_s * random.uniform(1 - JITTER, 1 + JITTER)):  # noqa: S311 - jitter
-            await stopping.wait()
+def _jittered(interval_s: float) -> float:
+    return interval_s * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load

@@ -15,6 +15,7 @@ from memepool_chain.whatsonchain import WhatsOnChain
 from memepool_common.clock import SystemClock
 from memepool_common.db import Database
 from memepool_common.events import Bus
+from memepool_common.pausing import pause
 from memepool_common.web.app import Probes
 from memepool_common.web.idempotency import forget_old
 from memepool_common.web.lifespan import open_database
@@ -108,9 +109,7 @@ async def follow(
                 while not stopping.is_set():
                     await guard.execute(text("select 1"))  # the lock lives with its connection
                     await _unless(stopping, poll)
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(interval_s):
-                            await stopping.wait()
+                    await pause(stopping, interval_s)
             finally:
                 with contextlib.suppress(Exception):
                     await guard.execute(text(f"select pg_advisory_unlock({_ADVISORY_LOCK})"))

@@ -20,6 +20,7 @@ from memepool_common.db import Database, Session, Statement
 from memepool_common.events.bus import Bus, Delivery, Inlet
 from memepool_common.events.envelope import Event, NotAnEventError, from_message, require_sender
 from memepool_common.events.errors import is_infrastructure
+from memepool_common.pausing import pause
 
 RECEIVE_TIMEOUT_S = 0.25
 """Also how long a consumer that has nothing to do takes to stop, at the most."""
@@ -118,7 +119,7 @@ async def run_consumer(
             else:
                 telemetry.TASK_FAILURES.labels(subscription.queue).inc()
                 log.exception("consumer_failed", queue=subscription.queue)
-            await _pause(stopping, SUBSCRIBE_INTERVAL_S)
+            await pause(stopping, SUBSCRIBE_INTERVAL_S)
 
 
 class _Consumer:
@@ -171,7 +172,7 @@ class _Consumer:
                 paused.set(1)
                 if self.stopping.is_set():
                     return False
-                await _pause(self.stopping, pause_s)
+                await pause(self.stopping, pause_s)
                 pause_s = min(pause_s * 2, PAUSE_S_MAX)
             else:
                 paused.set(0)
@@ -239,11 +240,3 @@ class _Consumer:
             reason=reason[:500],
         )
         await inlet.dead_letter(delivery, reason[:500])
-
-
-async def _pause(stopping: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stopping.wait()
-    except TimeoutError:
-        return

@@ -33,7 +33,6 @@ from memepool_common.web.problem import (
 )
 
 CHECK_TIMEOUT_S = 2.0
-# Ours is `RequestContext`; FastAPI's own would make a second span of every request.
 VALIDATION_ERRORS_MAX = 20
 log = structlog.get_logger("memepool.http")
 

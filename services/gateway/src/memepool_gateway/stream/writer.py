@@ -14,6 +14,7 @@ import structlog
 from memepool_common.events import Bus, Delivery, Event, Inlet, NotAnEventError
 from memepool_common.events.envelope import TYPE_PREFIX, from_message, require_sender
 from memepool_common.events.errors import is_infrastructure
+from memepool_common.pausing import pause
 from memepool_common.telemetry import CONSUMED, TASK_FAILURES, consumer_span
 from memepool_gateway.stream.store import Draft, StreamStore
 from memepool_gateway.stream.tallies import TallyFold
@@ -56,14 +57,14 @@ class StreamWriter:
                         await self._consume(inlet, stopping)
                 else:
                     self._fold = TallyFold()  # where rounds stand is for the other one to tell
-                    await _pause(stopping, IDLE_WAIT_S)
+                    await pause(stopping, IDLE_WAIT_S)
             except Exception as error:
                 if is_infrastructure(error):
                     log.warning("consumer_paused", queue=QUEUE, error=repr(error))
                 else:
                     TASK_FAILURES.labels(QUEUE).inc()
                     log.exception("consumer_failed", queue=QUEUE)
-                await _pause(stopping, IDLE_WAIT_S)
+                await pause(stopping, IDLE_WAIT_S)
 
     async def _consume(self, inlet: Inlet, stopping: asyncio.Event) -> None:
         held: list[Delivery] = []  # what they say of the tally is not out yet
@@ -114,11 +115,3 @@ class StreamWriter:
             await inlet.ack(held)
             CONSUMED.labels(QUEUE, "done").inc(len(held))
         return []
-
-
-async def _pause(stopping: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stopping.wait()
-    except TimeoutError:
-        return
