@@ -10,6 +10,7 @@ from typing import NoReturn, Protocol, TypeVar
 
 import uvloop
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from starlette.types import ASGIApp
 
 from memepool_common import telemetry
@@ -20,8 +21,14 @@ from memepool_common.events.rabbitmq import RabbitBus
 from memepool_common.events.replay import replay_dead_letters
 from memepool_common.events.republish import republish
 from memepool_common.migrations import migrate
-from memepool_common.server import serving, stop_on_signals
-from memepool_common.settings import BusSettings, DatabaseSettings, HttpSettings, TelemetrySettings
+from memepool_common.server import CannotListenError, serving, stop_on_signals
+from memepool_common.settings import (
+    BadSettingsError,
+    BusSettings,
+    DatabaseSettings,
+    HttpSettings,
+    TelemetrySettings,
+)
 from memepool_common.web.app import Probes, internal_app
 from memepool_common.worker import run_on_broker
 
@@ -73,10 +80,40 @@ def main(
         extra: what an operator runs by hand; each returns a line to print.
     """
     extra = extra or {}
+    told = _parser(service, run_worker is not None, topology, extra).parse_args()
+    try:
+        settings = read_settings()
+    except ValidationError as error:
+        _complain(*_by_name(service, error))
+    except SettingsError as error:  # a list that is not JSON
+        _complain(f"MEMEPOOL_{service.upper()}_…: {error}: {error.__cause__}")
+    telemetry.setup(service, settings.telemetry)
+    try:
+        if told.command in extra:
+            line = uvloop.run(_awaited(extra[told.command](settings)))
+            sys.stdout.write(f"{line}\n")
+        elif told.command == "worker" and run_worker is not None:
+            bus = settings.bus or _missing(service, "BUS__URL")
+            uvloop.run(_work(service, settings, bus, run_worker, topology()))
+        elif told.command == "api":
+            probes = Probes()
+            uvloop.run(_serve(settings, create_apps(settings, probes), probes))
+        else:
+            _by_hand(service, settings, told)
+    except (BadSettingsError, CannotListenError) as error:
+        _complain(str(error))
+
+
+def _parser(
+    service: str,
+    has_worker: bool,
+    topology: Callable[[], Topology],
+    extra: Mapping[str, Callable[[AnySettings], Awaitable[str]]],
+) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m memepool_{service}")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("api", help="serve the public and the internal port")
-    if run_worker is not None:
+    if has_worker:
         commands.add_parser("worker", help="relay, consumers and schedulers; the internal port")
         commands.add_parser("migrate", help="bring the database up to date, under the owner role")
         replay = commands.add_parser("replay", help="give a queue its dead letters back")
@@ -88,46 +125,48 @@ def main(
         republishing.add_argument("--since", type=_instant, help="only from then on (RFC 3339)")
     for name, act in extra.items():
         commands.add_parser(name, help=(act.__doc__ or "").partition(";")[0])
-    told = parser.parse_args()
-    command = told.command
-    try:
-        settings = read_settings()
-    except ValidationError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(EXIT_USAGE)
-    telemetry.setup(service, settings.telemetry)
-    if command in extra:
-        line = uvloop.run(_awaited(extra[command](settings)))
-        sys.stdout.write(f"{line}\n")
-    elif command == "migrate":
+    return parser
+
+
+def _by_hand(service: str, settings: ProcessSettings, told: argparse.Namespace) -> None:
+    if told.command == "migrate":
         _migrate(service, _database_of(service, settings))
-    elif command == "worker" and run_worker is not None:
-        bus = settings.bus or _missing(service, "BUS__URL")
-        uvloop.run(_work(service, settings, bus, run_worker, topology()))
-    elif command == "replay":
-        bus = settings.bus or _missing(service, "BUS__URL")
+        return
+    bus = settings.bus or _missing(service, "BUS__URL")
+    if told.command == "replay":
         count = uvloop.run(_replay(service, bus, told.queue))
         sys.stdout.write(f"{count} sent to {told.queue} again\n")
-    elif command == "republish":
-        bus = settings.bus or _missing(service, "BUS__URL")
-        database = _database_of(service, settings)
-        try:
-            count = uvloop.run(_republish(service, database, bus, told.queue, told.since))
-        except LookupError as error:
-            sys.exit(f"{error}")
-        sys.stdout.write(f"{count} of {service}'s events sent to {told.queue} again\n")
-    else:
-        probes = Probes()
-        uvloop.run(_serve(settings, create_apps(settings, probes), probes))
+        return
+    database = _database_of(service, settings)
+    try:
+        count = uvloop.run(_republish(service, database, bus, told.queue, told.since))
+    except LookupError as error:
+        sys.exit(f"{error}")
+    sys.stdout.write(f"{count} of {service}'s events sent to {told.queue} again\n")
 
 
 async def _awaited(line: Awaitable[str]) -> str:
     return await line
 
 
-def _missing(service: str, name: str) -> NoReturn:
-    sys.stderr.write(f"MEMEPOOL_{service.upper()}_{name} is not set\n")
+def _complain(*lines: str) -> NoReturn:
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
     sys.exit(EXIT_USAGE)
+
+
+def _by_name(service: str, error: ValidationError) -> list[str]:
+    """What is wrong, by the names that the environment has; no value, which may be a secret."""
+    found = error.errors(include_input=False, include_url=False, include_context=False)
+    prefix = f"MEMEPOOL_{service.upper()}_"
+    return [
+        f"{prefix}{'__'.join(map(str, each['loc'])).upper()}:"
+        f" {each['msg'].removeprefix('Value error, ')}"
+        for each in found
+    ]
+
+
+def _missing(service: str, name: str) -> NoReturn:
+    _complain(f"MEMEPOOL_{service.upper()}_{name} is not set")
 
 
 def _instant(value: str) -> datetime:

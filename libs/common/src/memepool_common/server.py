@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import http
+import math
 import signal
 import socket
 import sys
@@ -31,6 +32,10 @@ STALL_TIMEOUT_S = 60.0
 """Of a client that takes nothing of what we send; also when we have closed its connection."""
 TICK_S = 1.0
 DRAIN_STEP_S = 0.005
+
+
+class CannotListenError(OSError):
+    """Host and port are not to be had."""
 
 
 class Shortcut(NamedTuple):
@@ -268,7 +273,7 @@ async def serving(
     Leaving the block stops accepting, lets requests in flight finish, then ends the lifespan.
 
     Raises:
-        OSError: the port is taken.
+        CannotListenError: the port is taken, or the host is none of ours.
         RuntimeError: the application did not start.
     """
     config = uvicorn.Config(
@@ -278,7 +283,7 @@ async def serving(
         log_config=None,
         access_log=False,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=int(drain_timeout_s),
+        timeout_graceful_shutdown=math.ceil(drain_timeout_s),
         lifespan="on",
         server_header=False,
         proxy_headers=False,  # who the client is, is decided by a configured hop count
@@ -290,7 +295,10 @@ async def serving(
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # of Linux; its connections inherit it
             stall_ms = int(STALL_TIMEOUT_S * 1_000)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stall_ms)
-        listener.bind((host, port))
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise CannotListenError(f"cannot listen on {host} port {port}: {error}") from error
         listener.listen(BACKLOG)
         listener.setblocking(False)
         task = asyncio.create_task(server.serve(sockets=[listener]), name=f"http-{port}")

@@ -3,14 +3,46 @@
 Environment names are `MEMEPOOL_<SERVICE>_<GROUP>__<FIELD>`. Nothing is read at import time.
 """
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import SettingsConfigDict
+
+
+class BadSettingsError(ValueError):
+    """Settings of which each is well formed, and which cannot be worked with."""
 
 
 class Group(BaseModel):
     """A frozen group of settings; an unknown field is a mistake, not noise."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def address(*schemes: str) -> AfterValidator:
+    """A check that a setting is a URL of one of these schemes.
+
+    Its message does not repeat the value, which may hold a password.
+    """
+    wanted = " or ".join(f"{scheme}://host" for scheme in schemes)
+
+    def check(value: Any) -> Any:
+        url = value.get_secret_value() if isinstance(value, SecretStr) else value
+        try:
+            parts = urlsplit(url)
+            fits = parts.scheme in schemes and bool(parts.netloc) and parts.port != 0
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(f"must be {wanted}, with a port that is a number if there is one")
+        return value
+
+    return AfterValidator(check)
+
+
+HttpUrl = Annotated[str, address("http", "https")]
+DatabaseUrl = Annotated[SecretStr, address("postgresql+psycopg")]
 
 
 def environment(service: str) -> SettingsConfigDict:
@@ -27,14 +59,14 @@ def environment(service: str) -> SettingsConfigDict:
 class DatabaseSettings(Group):
     """One PostgreSQL database, reached as the application role; the owner role migrates."""
 
-    url: SecretStr
-    owner_url: SecretStr | None = None
+    url: DatabaseUrl
+    owner_url: DatabaseUrl | None = None
     app_role: str
     pool_size: int = Field(default=5, ge=1, le=100)
     pool_timeout_s: float = Field(default=5.0, gt=0)
-    statement_timeout_s: float = Field(default=15.0, gt=0)
-    lock_timeout_s: float = Field(default=5.0, gt=0)
-    idle_in_transaction_timeout_s: float = Field(default=15.0, gt=0)
+    statement_timeout_s: float = Field(default=15.0, ge=0.001, le=3600)
+    lock_timeout_s: float = Field(default=5.0, ge=0.001, le=3600)
+    idle_in_transaction_timeout_s: float = Field(default=15.0, ge=0.001, le=3600)
 
 
 class HttpSettings(Group):
@@ -51,7 +83,7 @@ class HttpSettings(Group):
 class AuthnSettings(Group):
     """Where keys and ended sessions are read, and what a token must say."""
 
-    internal_url: str
+    internal_url: HttpUrl
     issuer: str = "memepool-auth"
     audience: str = "memepool"
     poll_interval_s: float = Field(default=0.5, gt=0)
@@ -61,13 +93,15 @@ class AuthnSettings(Group):
 class BusSettings(Group):
     """The message broker, reached as this service's own user."""
 
-    url: SecretStr = Field(description="amqp://user:password@host:5672/vhost")
+    url: Annotated[SecretStr, address("amqp", "amqps")] = Field(
+        description="amqp://user:password@host:5672/vhost"
+    )
 
 
 class TelemetrySettings(Group):
     """Logs, traces and metrics."""
 
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     log_json: bool = True
-    otlp_endpoint: str | None = None
+    otlp_endpoint: HttpUrl | None = None
     sample_ratio: float = Field(default=0.1, ge=0, le=1)

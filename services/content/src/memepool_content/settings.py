@@ -12,6 +12,7 @@ from memepool_common.settings import (
     DatabaseSettings,
     Group,
     HttpSettings,
+    HttpUrl,
     TelemetrySettings,
     environment,
 )
@@ -23,7 +24,7 @@ class S3Settings(Group):
     bucket: str = Field(min_length=1)
     prefix: str = Field(default="", description="before every key")
     region: str = Field(default="us-east-1", min_length=1)
-    endpoint: str | None = Field(default=None, description="Amazon's own, unless given")
+    endpoint: HttpUrl | None = Field(default=None, description="Amazon's own, unless given")
     virtual_hosted: bool = Field(default=False, description="the bucket is part of the host name")
     access_key_id: SecretStr
     secret_access_key: SecretStr
@@ -103,7 +104,7 @@ class JobSettings(Group):
 class AituboSettings(Group):
     """The image AI, and the limits on what is asked of it. Quotas count per user."""
 
-    base_url: str = Field(default="https://api.aitubo.ai")
+    base_url: HttpUrl = Field(default="https://api.aitubo.ai")
     api_key: SecretStr
     model_id: str | None = Field(default=None, description="unless a style names a model")
     connect_timeout_s: float = Field(default=5.0, gt=0)
@@ -116,7 +117,7 @@ class AituboSettings(Group):
     retry_delay_s: float = Field(default=5.0, ge=0)
     failures_max: int = Field(default=5, ge=1, description="in a row, before the circuit opens")
     open_s: float = Field(default=30.0, gt=0, description="of an open circuit")
-    result_origins: tuple[str, ...] = Field(
+    result_origins: tuple[HttpUrl, ...] = Field(
         default=("https://file.aitubo.ai",),
         description="where results may lie: scheme, host, port; an address may be a private one",
     )
@@ -125,7 +126,7 @@ class AituboSettings(Group):
     )
     result_bytes_max: int = Field(default=16 * 1024 * 1024, gt=0)
     result_timeout_s: float = Field(default=30.0, gt=0)
-    source_base_url: str = Field(description="where the image AI reaches our API")
+    source_base_url: HttpUrl = Field(description="where the image AI reaches our API")
     source_key: SecretStr = Field(min_length=32, description="signs those addresses, nothing else")
     source_ttl_s: int = Field(default=600, gt=0, le=600)
     open_per_user_max: int = Field(default=5, ge=1)

@@ -1,5 +1,7 @@
 """Settings of the gateway."""
 
+from typing import Annotated
+
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
@@ -8,7 +10,9 @@ from memepool_common.settings import (
     BusSettings,
     Group,
     HttpSettings,
+    HttpUrl,
     TelemetrySettings,
+    address,
     environment,
 )
 
@@ -18,10 +22,10 @@ MIB = 1024 * 1024
 class UpstreamSettings(Group):
     """Where the services answer, and how hard the gateway leans on each."""
 
-    auth: str
-    content: str
-    rounds: str
-    payments: str
+    auth: HttpUrl
+    content: HttpUrl
+    rounds: HttpUrl
+    payments: HttpUrl
     connections_max: int = Field(default=200, ge=1, description="to one service, at a time")
     connect_timeout_s: float = Field(default=2.0, gt=0, description="with the wait for a free one")
     idle_connection_s: float = Field(
@@ -33,10 +37,7 @@ class UpstreamSettings(Group):
     @field_validator("auth", "content", "rounds", "payments")
     @classmethod
     def _origin(cls, url: str) -> str:
-        scheme, separator, rest = url.partition("://")
-        if scheme not in {"http", "https"} or not separator or not rest.strip("/"):
-            raise ValueError("must be http://host:port, without a path")
-        if "/" in rest.rstrip("/"):
+        if "/" in url.partition("://")[2].rstrip("/"):
             raise ValueError("must not have a path")
         return url.rstrip("/")
 
@@ -81,7 +82,9 @@ class RateSettings(Group):
 class RedisSettings(Group):
     """What the replicas and the worker share: counters of calls, the stream's recent past."""
 
-    url: SecretStr = Field(description="redis://user:password@host:6379/0")
+    url: Annotated[SecretStr, address("redis", "rediss")] = Field(
+        description="redis://user:password@host:6379/0"
+    )
     timeout_s: float = Field(default=0.25, gt=0, description="to the answer, with connecting")
     connections_max: int = Field(default=50, ge=1, description="of a pool; there are two")
 

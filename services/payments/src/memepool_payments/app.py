@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 
+from memepool_chain.bip32 import Bip32Error
 from memepool_chain.network import network_named
 from memepool_common.audit import audit_router
+from memepool_common.settings import BadSettingsError
 from memepool_common.web.app import Probes, build_app, internal_app
 from memepool_common.web.lifespan import api_resources
 from memepool_payments.api import chain, money, platform, transfers
@@ -39,7 +41,10 @@ ERRORS: dict[type[Exception], int] = {
 
 def create_apps(settings: Settings, probes: Probes) -> tuple[FastAPI, FastAPI]:
     """The public and the internal application."""
-    deposit_keys = DepositKeys(settings.chain)  # a bad key must not wait for the first deposit
+    try:
+        deposit_keys = DepositKeys(settings.chain)  # a bad key must not wait for the first deposit
+    except Bip32Error as error:
+        raise BadSettingsError(f"MEMEPOOL_PAYMENTS_CHAIN__DEPOSIT_XPUB: {error}") from error
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -11,6 +11,7 @@ from memepool_common.settings import (
     DatabaseSettings,
     Group,
     HttpSettings,
+    HttpUrl,
     TelemetrySettings,
     environment,
 )
@@ -34,7 +35,7 @@ class ChainSettings(Group):
     """
 
     network: Literal["main", "test", "regtest"] = "main"
-    source_url: str = "https://api.whatsonchain.com/v1/bsv"
+    source_url: HttpUrl = "https://api.whatsonchain.com/v1/bsv"
     source_network: str = "main"
     source_api_key: SecretStr | None = None
     # The source allows 3 a second in all: this and rounds stay below that together.

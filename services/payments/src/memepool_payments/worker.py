@@ -10,6 +10,7 @@ from memepool_chain.network import network_named
 from memepool_chain.whatsonchain import WhatsOnChain
 from memepool_common.db import Database
 from memepool_common.events import Bus
+from memepool_common.settings import BadSettingsError
 from memepool_common.web.app import Probes
 from memepool_common.web.lifespan import open_database
 from memepool_common.worker import run_all, run_consumer, run_every, run_relay
@@ -35,9 +36,17 @@ def topology() -> dict[str, list[str]]:
 
 
 async def run(settings: Settings, bus: Bus, probes: Probes, stopping: asyncio.Event) -> None:
-    """Work until `stopping` is set; what is in flight then is finished."""
+    """Work until `stopping` is set; what is in flight then is finished.
+
+    Raises:
+        BadSettingsError: the network needs a checkpoint and none is set.
+    """
     chain, work = settings.chain, settings.work
     network = network_named(chain.network)
+    if network.retargets and chain.checkpoint_hash is None:
+        raise BadSettingsError(
+            f"MEMEPOOL_PAYMENTS_CHAIN__CHECKPOINT_HEIGHT and _HASH: {network.name} needs both"
+        )
     source = WhatsOnChain(
         chain.source_url,
         chain.source_network,

@@ -9,6 +9,7 @@ from memepool_common.settings import (
     DatabaseSettings,
     Group,
     HttpSettings,
+    HttpUrl,
     TelemetrySettings,
     environment,
 )
@@ -18,7 +19,7 @@ class ChainSettings(Group):
     """Which chain is followed, and where it is heard of."""
 
     network: str = Field(default="main", pattern="^(main|test|regtest)$")
-    source_url: str = "https://api.whatsonchain.com/v1/bsv"
+    source_url: HttpUrl = "https://api.whatsonchain.com/v1/bsv"
     source_path: str = Field(default="main", description="the network's name in the source's URL")
     api_key: SecretStr | None = None
     # The source allows 3 a second in all: this and payments stay below that together.

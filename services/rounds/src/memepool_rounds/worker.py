@@ -16,6 +16,7 @@ from memepool_common.clock import SystemClock
 from memepool_common.db import Database
 from memepool_common.events import Bus
 from memepool_common.pausing import pause
+from memepool_common.settings import BadSettingsError
 from memepool_common.web.app import Probes
 from memepool_common.web.idempotency import forget_old
 from memepool_common.web.lifespan import open_database
@@ -42,12 +43,14 @@ async def run(settings: Settings, bus: Bus, probes: Probes, stopping: asyncio.Ev
     """Run until `stopping` is set and everything in flight is finished.
 
     Raises:
-        ValueError: the network needs a checkpoint and none is set.
+        BadSettingsError: the network needs a checkpoint and none is set.
     """
     chain = settings.chain
     network = network_named(chain.network)
     if network.retargets and (chain.checkpoint_height is None or chain.checkpoint_hash is None):
-        raise ValueError(f"{network.name} needs chain.checkpoint_height and chain.checkpoint_hash")
+        raise BadSettingsError(
+            f"MEMEPOOL_ROUNDS_CHAIN__CHECKPOINT_HEIGHT and _HASH: {network.name} needs both"
+        )
     watched = WatchedBus(bus)
     clock = SystemClock()
     async with (
