@@ -79,6 +79,14 @@ def webp_bomb() -> bytes:
     return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
 
 
+def jpeg_claiming(width: int, height: int) -> bytes:
+    """A JPEG whose header claims another size than it has."""
+    data = bytearray(encoded(meme()))
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
 def avif_claiming(width: int, height: int) -> bytes:
     """An AVIF whose header claims another size than that of its frame."""
     data = bytearray(encoded(meme(), "AVIF"))

@@ -21,6 +21,7 @@ from services.content.tests.pictures import (
     avif_claiming,
     encoded,
     gif_of_frames,
+    jpeg_claiming,
     meme,
     opened,
     png_bomb,
@@ -48,6 +49,9 @@ HOSTILE = {
     "PNG of 60,000 a side": (png_bomb(60_000, 60_000), "too_many_pixels"),
     "PNG of 64 megapixels": (png_bomb(8_000, 8_000), "too_many_pixels"),
     "WebP of 268 megapixels": (webp_bomb(), "too_many_pixels"),
+    "JPEG of 60,000 a side": (jpeg_claiming(60_000, 60_000), "too_many_pixels"),
+    "JPEG of 64 megapixels": (jpeg_claiming(8_000, 8_000), "too_many_pixels"),
+    "AVIF of 256 megapixels": (avif_claiming(16_000, 16_000), "too_many_pixels"),
     "AVIF of 16 megapixels": (avif_claiming(4_096, 4_096), "too_many_pixels"),
     "GIF of 10,000 frames": (gif_of_frames(10_000), "too_many_frames"),
     "GIF of a minute and more": (animation("GIF", duration_ms=20_000), "too_long"),
@@ -122,6 +126,19 @@ async def test_colours_are_those_of_the_profile(processor: ImageProcessor, tmp_p
         r, g, b = full.getpixel((30, 30))  # type: ignore[misc]  # a tuple: it is RGB
         assert g > 200
         assert max(r, b) < 60
+
+
+async def test_a_transparent_colour_stays_transparent(
+    processor: ImageProcessor, tmp_path: Path
+) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = meme(3)
+    image.paste("red", (0, 0, 60, 60))
+    for picture, colour in ((image, (255, 0, 0)), (image.convert("L"), 76)):
+        data = encoded(picture, "PNG", transparency=colour, icc_profile=profile)
+        full = full_of(await processor.process(*written(tmp_path, data)))
+        alphas = [full.getpixel(at)[3] for at in ((30, 30), (90, 90))]  # type: ignore[index]
+        assert alphas == [0, 255]
 
 
 async def test_the_size_of_what_is_written_is_limited(tmp_path: Path) -> None:

@@ -90,8 +90,7 @@ def check_caps(header: Header, caps: Caps) -> None:
         detail = f"{size}; each side needs at least {caps.side_px_min}."
         raise ImageRejectedError("too_small", detail)
     if long > caps.side_px_max or width * height > caps.pixels_max:
-        detail = f"{size}; at most {caps.side_px_max} a side and {caps.pixels_max} in all."
-        raise ImageRejectedError("too_many_pixels", detail)
+        raise too_many_pixels(caps, size)
     if long > short * caps.aspect_max:
         detail = f"{size}; the longer side may be at most {caps.aspect_max} times the shorter."
         raise ImageRejectedError("bad_aspect", detail)
@@ -101,6 +100,12 @@ def check_caps(header: Header, caps: Caps) -> None:
         detail = f"{header.frames} frames of {size}; at most {caps.animation_pixels_max} in all."
         raise ImageRejectedError("too_many_pixels", detail)
     check_duration(header.duration_ms, caps)
+
+
+def too_many_pixels(caps: Caps, size: str = "Far too large") -> ImageRejectedError:
+    """The refusal of an image of that size."""
+    detail = f"{size}; at most {caps.side_px_max} a side and {caps.pixels_max} in all."
+    return ImageRejectedError("too_many_pixels", detail)
 
 
 def check_duration(duration_ms: int, caps: Caps) -> None:

@@ -20,6 +20,7 @@ from memepool_content.domain.image import (
     check_caps,
     check_duration,
     sniff,
+    too_many_pixels,
     unsupported,
 )
 from memepool_content.domain.meme import Variant
@@ -88,6 +89,8 @@ def process(source: Path, folder: Path, caps: Caps, quality_min: float) -> Proce
         return _still(full, kind, folder, quality_min)
     except (ImageRejectedError, MemoryError):
         raise
+    except Image.DecompressionBombError as error:  # Pillow is asked before our caps are
+        raise too_many_pixels(caps) from error
     except Exception as error:
         if str(error) in _OUT_OF_MEMORY:
             raise MemoryError from error
@@ -206,8 +209,8 @@ def _clean(image: Image.Image, orientation: int) -> Image.Image:
     if frame.mode.startswith(("I", "F")):  # 16 bits a channel and more
         frame = frame.convert("I").point(lambda level: level * (1 / 256)).convert("L")
     mode = "RGBA" if frame.has_transparency_data else "RGB"
-    if frame.mode == "P":  # its profile is about the colours of the palette
-        frame = frame.convert(mode)
+    if frame.mode == "P" or "transparency" in frame.info:  # a colour, or colours of a palette,
+        frame = frame.convert(mode)  # in the terms of the profile
     if profile and frame.mode in ("RGB", "RGBA", "CMYK"):
         frame = _in_srgb(frame, profile, mode)
     if frame.mode != mode:
