@@ -30,6 +30,7 @@ def test_the_standard_policy_is_the_published_one() -> None:
     [
         ({"fee_bp": 201}, f"{BASIS_POINTS} basis points, not 10001"),
         ({"fee_bp": -200, "creators_bp": 5400}, "negative"),
+        ({"creators_bp": 3333, "fee_bp": 1867}, "3334 basis points or more"),
         ({"places_bp": (288, 576, 96)}, "later place"),
         ({"places_bp": (*(9,) * 106, 6)}, "at most 100 places"),
         ({"tiers": (Tier(2, 5, 3840),)}, "must start at place 1"),

@@ -1,6 +1,7 @@
 """The reward rule: exact sums, no favour to the order of votes, no harm from more stakes."""
 
 from collections import Counter
+from dataclasses import replace
 from random import Random
 from uuid import UUID
 
@@ -8,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memepool_rounds.domain.policy import BASIS_POINTS, STANDARD_1, Curve, Policy, Tier, policy_of
+from memepool_rounds.domain.policy import (
+    BASIS_POINTS,
+    CREATORS_BP_MIN,
+    STANDARD_1,
+    Curve,
+    Policy,
+    Tier,
+    policy_of,
+)
 from memepool_rounds.domain.rewards import Distribution, distribute
 from memepool_rounds.domain.roots import rewards_root, votes_root
 from memepool_rounds.domain.tally import CountedVote, Counting, Tally
@@ -66,15 +75,17 @@ carries = st.integers(0, 10**12)
 
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
-    cuts = sorted(draw(st.lists(st.integers(0, BASIS_POINTS), min_size=6, max_size=6)))
-    parts = [b - a for a, b in zip([0, *cuts], [*cuts, BASIS_POINTS], strict=True)]
+    creators_bp = draw(st.one_of(st.just(0), st.integers(CREATORS_BP_MIN, BASIS_POINTS)))
+    left_bp = BASIS_POINTS - creators_bp
+    cuts = sorted(draw(st.lists(st.integers(0, left_bp), min_size=5, max_size=5)))
+    parts = [b - a for a, b in zip([0, *cuts], [*cuts, left_bp], strict=True)]
     sizes = draw(st.lists(st.integers(1, 60), min_size=2, max_size=2))
     return Policy(
         id="drawn",
         fee_bp=parts[0],
-        creators_bp=parts[1],
-        places_bp=tuple(sorted(parts[2:5], reverse=True)),
-        tiers=(Tier(1, sizes[0], parts[5]), Tier(sizes[0] + 1, sum(sizes), parts[6])),
+        creators_bp=creators_bp,
+        places_bp=tuple(sorted(parts[1:4], reverse=True)),
+        tiers=(Tier(1, sizes[0], parts[4]), Tier(sizes[0] + 1, sum(sizes), parts[5])),
         min_stake=1,
         curve=draw(st.sampled_from(["linear", "sqrt"])),
     )
@@ -122,6 +133,28 @@ def test_a_creator_never_gets_less_when_its_meme_gets_more(
     before = creators_rewards(votes_of(*placed))
     after = creators_rewards(votes_of(*placed, (which, who, more)))
     assert after >= before
+
+
+@given(
+    st.lists(st.integers(1, 60), min_size=2, max_size=6),
+    st.integers(0, 9),
+    st.sampled_from([CREATORS_BP_MIN, 5_000, BASIS_POINTS]),
+)
+def test_no_creator_loses_by_a_single_satoshi(
+    stakes: list[int], carry_in: int, creators_bp: int
+) -> None:
+    """Small pots, where one satoshi more moves the bucket and every remainder."""
+    tier = Tier(1, 1, BASIS_POINTS - creators_bp)
+    policy = replace(STANDARD_1, fee_bp=0, creators_bp=creators_bp, places_bp=(), tiers=(tier,))
+
+    def rewards(*more: tuple[int, int, int]) -> Counter[UUID]:
+        placed = [(which, which, amount) for which, amount in enumerate(stakes)]
+        lines = share_out(votes_of(*placed, *more), carry_in, policy).rewards
+        return Counter({r.recipient: r.amount for r in lines if r.reason == "creator"})
+
+    before = rewards()
+    for which in range(len(stakes)):
+        assert rewards((which, which, 1))[creator(which)] >= before[creator(which)]
 
 
 @given(placements)

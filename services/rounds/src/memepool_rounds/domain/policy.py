@@ -11,6 +11,9 @@ PLACES_MAX: Final = 100
 TIERS_MAX: Final = 20
 BACKERS_MAX: Final = 20_000
 SATS_MAX: Final = 21 * 10**14
+CREATORS_BP_MIN: Final = 3_334
+"""Of a bucket smaller than a third of the pot, largest remainders may give a meme with more stakes
+less: the satoshi that the bucket grows by can take two larger memes past it."""
 
 Curve = Literal["linear", "sqrt"]
 CURVES: Final[tuple[Curve, ...]] = ("linear", "sqrt")
@@ -32,7 +35,7 @@ class Policy:
     Attributes:
         id: its name.
         fee_bp: to the platform.
-        creators_bp: to the creators, by the stakes on their memes.
+        creators_bp: to the creators, by the stakes on their memes: none, or a third of the pot or more.
         places_bp: to the creators of the first, second, ... meme; never rising, so that a
             creator's reward never falls when its meme gets more.
         tiers: to the first backers of the winning meme; tiers follow each other from place 1.
@@ -83,6 +86,10 @@ def _check(policy: Policy) -> None:
     _require(
         sum(shares) == BASIS_POINTS,
         f"the shares must add up to {BASIS_POINTS} basis points, not {sum(shares)}",
+    )
+    _require(
+        policy.creators_bp == 0 or policy.creators_bp >= CREATORS_BP_MIN,
+        f"creators share nothing, or {CREATORS_BP_MIN} basis points or more",
     )
     _require(len(policy.places_bp) <= PLACES_MAX, f"at most {PLACES_MAX} places")
     _require(
