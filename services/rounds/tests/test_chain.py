@@ -173,6 +173,22 @@ async def test_finality_grows_with_every_block(world: World) -> None:
     ]
 
 
+async def test_even_a_final_closing_block_is_said_to_be_gone_however_deep_it_lies(
+    world: World,
+) -> None:
+    await world.block()
+    await world.block(200)
+    assert (await world.round(100)).finality == "final"
+    first = world.source.best
+    world.source.mine(250, on=world.source.at(100), name="22")
+    await world.follower.poll()
+    assert (await world.round(100)).finality == "reorged"
+    world.source.mine(100, on=first, name="33")
+    await world.follower.poll()
+    said = [each for each in await world.events("round.finality") if each["roundId"] == "100"]
+    assert [each["finality"] for each in said] == ["seen", "final", "reorged", "final"]
+
+
 async def test_a_source_that_is_down_for_hours_is_noted_and_asked_again(world: World) -> None:
     world.source.down = True
     await world.follower.poll()

@@ -172,7 +172,7 @@ class ClosingBlock:
 
 
 async def closing_blocks(session: Session, *, above: int) -> list[ClosingBlock]:
-    """Closing blocks that are not final, or higher than a height at which reorgs are still told."""
+    """Closing blocks that are not final, and all above a height."""
     query = text(
         "select r.id, r.closing_height, r.closing_hash, r.finality,"
         " coalesce(h.state = 'active', false) as active"

@@ -1,7 +1,5 @@
 """How sure closing blocks are, as blocks come and go."""
 
-from typing import Final
-
 from memepool_chain.headerstore import Tip
 from memepool_common.db import Session
 from memepool_common.events import NewEvent, outbox
@@ -9,14 +7,15 @@ from memepool_rounds import events
 from memepool_rounds.domain.rounds import finality_of
 from memepool_rounds.store import rounds
 
-WATCHED_DEPTH: Final = 144
-"""Even a final closing block is watched for as many more blocks, so that nothing is hidden."""
 
-
-async def refresh_finality(session: Session, tip: Tip, *, final_depth: int) -> None:
-    """Say anew how sure each closing block is, where that has changed."""
+async def refresh_finality(
+    session: Session, tip: Tip, *, final_depth: int, fork_height: int | None = None
+) -> None:
+    """Say anew how sure each closing block is, where that has changed: even of a final one, where
+    the active branch was left below it, at `fork_height`, or is lower now."""
     changed: list[NewEvent] = []
-    for block in await rounds.closing_blocks(session, above=tip.height - WATCHED_DEPTH):
+    unchanged = tip.height if fork_height is None else fork_height
+    for block in await rounds.closing_blocks(session, above=unchanged - final_depth):
         finality = finality_of(
             closing_height=block.height,
             active=block.active,

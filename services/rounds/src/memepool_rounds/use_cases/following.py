@@ -141,10 +141,16 @@ class Follower:
         async with self._database.transaction() as session:
             change = await headerstore.add_headers(session, self._network, raw, now=now)
             await outbox.append(session, _block_events(change))
+            fork_height = None
             if change.disconnected:
-                await _note_reorganisation(session, change, now)
+                fork_height = await _note_reorganisation(session, change, now)
             if change.connected:
-                await refresh_finality(session, change.tip, final_depth=self._rules.final_depth)
+                await refresh_finality(
+                    session,
+                    change.tip,
+                    final_depth=self._rules.final_depth,
+                    fork_height=fork_height,
+                )
             await chain_view.note_success(session, info.height, info.best_block_hash, now)
         LAG.set(max(0, info.height - change.tip.height))
         if len(headers) > 1:
@@ -193,8 +199,9 @@ def _block(stored: StoredHeader, tip_version: int) -> events.BlockData:
     )
 
 
-async def _note_reorganisation(session: Session, change: Change, now: datetime) -> None:
-    lowest = change.disconnected[-1]
+async def _note_reorganisation(session: Session, change: Change, now: datetime) -> int:
+    """Returns the height at which the active branch was left."""
+    fork_height = (change.disconnected[-1].height or 0) - 1
     depth = len(change.disconnected)
     say = log.error if depth >= DEEP_REORG else log.warning
     say("chain_reorganised", depth=depth, tip=change.tip.hash)
@@ -203,9 +210,10 @@ async def _note_reorganisation(session: Session, change: Change, now: datetime) 
         session,
         Reorganisation(
             at=now,
-            fork_height=(lowest.height or 0) - 1,
+            fork_height=fork_height,
             depth=depth,
             old_tip=change.disconnected[0].hash,
             new_tip=change.tip.hash,
         ),
     )
+    return fork_height
