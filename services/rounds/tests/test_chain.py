@@ -1,15 +1,17 @@
 """Blocks come seconds apart, several at once, from another branch, late, and from liars."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 
 from memepool_chain import headerstore
-from memepool_chain.header import parse_header
+from memepool_chain.header import Header, parse_header
 from memepool_chain.network import REGTEST
 from memepool_chain.testing import mine
+from memepool_chain.whatsonchain import ChainInfo
 from memepool_rounds.store import chain_view, rounds
 from memepool_rounds.use_cases import following
 from services.rounds.tests.harness import World
@@ -137,6 +139,38 @@ async def test_the_common_ancestor_is_found_however_far_back_it_lies(world: Worl
     assert (tip.hash, tip.height) == (world.source.best.hash, 401)
     assert (seen.fork_height, seen.depth) == (95, 305)
     assert len(await world.events("block.disconnected")) == 305
+
+
+async def test_a_fork_of_any_depth_is_fetched_in_parts_that_fit_memory(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "WALK_MAX", 40)
+    monkeypatch.setattr(following, "FORK_DEPTH_MAX", 10)
+    batches: list[int] = []
+    store = world.follower._store
+
+    async def store_and_note(headers: Sequence[Header], info: ChainInfo) -> None:
+        batches.append(len(headers))
+        await store(headers, info)
+
+    monkeypatch.setattr(world.follower, "_store", store_and_note)
+    for _ in range(3):
+        await world.block(40)
+    world.clock.pass_s(61)
+    world.source.mine(127, on=world.source.at(95), name="22")
+    for polls in range(1, 9):
+        await world.follower.poll()
+        if len(await world.events("block.disconnected")):
+            break
+        assert await states(world) == {100: "closing", 140: "closing", 180: "closing", 220: "open"}
+    assert polls == 4
+    assert batches == [40, 40, 40, 40, 40, 40, 7]
+    async with world.database.read() as session:
+        tip = await headerstore.tip(session)
+        (seen,) = await chain_view.recent_reorganisations(session, 5)
+    assert (tip.hash, tip.height) == (world.source.best.hash, 222)
+    assert (seen.fork_height, seen.depth) == (95, 125)
+    assert await open_id(world) == 222
 
 
 async def test_a_heavier_branch_of_lower_height_reopens_nothing(world: World) -> None:

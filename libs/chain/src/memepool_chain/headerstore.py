@@ -50,6 +50,7 @@ __all__ = [
     "header_at",
     "initialize",
     "known",
+    "lowest_height",
     "missing_parents",
     "tip",
 ]
@@ -126,6 +127,11 @@ async def tip(session: AsyncConnection) -> Tip:
 async def header_at(session: AsyncConnection, height: int) -> StoredHeader | None:
     """Return the header of the active branch at this height."""
     return await headertable.active_at(session, height)
+
+
+async def lowest_height(session: AsyncConnection) -> int:
+    """Return the height of the checkpoint's first header; NotInitializedError."""
+    return await headertable.lowest_active(session)
 
 
 async def header(session: AsyncConnection, block_hash: str) -> StoredHeader | None:

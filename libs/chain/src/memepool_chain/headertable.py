@@ -168,6 +168,17 @@ async def active_at(session: AsyncConnection, height: int) -> StoredHeader | Non
     return found[0] if found else None
 
 
+async def lowest_active(session: AsyncConnection) -> int:
+    """Return the lowest height of the active branch; NotInitializedError."""
+    result = await session.exec_driver_sql(
+        "select min(height) from chain_header where state = 'active'"
+    )
+    height: int | None = result.scalar_one()
+    if height is None:
+        raise NotInitializedError("the header store has no checkpoint yet")
+    return height
+
+
 async def line(session: AsyncConnection, block_hash: str, count: int) -> list[Header]:
     """Return up to `count` headers that end at this one, oldest first."""
     result = await session.exec_driver_sql(

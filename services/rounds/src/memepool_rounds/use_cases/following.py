@@ -25,7 +25,7 @@ from memepool_rounds.use_cases.turning import turn_round
 
 RUN_MAX: Final = 20  # what the source gives in one answer
 WALK_MAX: Final = 2_000  # headers fetched before they are stored
-REORG_DEPTH_MAX: Final = 2_000
+FORK_DEPTH_MAX: Final = 200  # a deeper fork is looked for by halving, not header by header
 BATCH_MAX: Final = 500
 DEEP_REORG: Final = 6
 LAG = Gauge("memepool_chain_lag_blocks", "Blocks that the source has and we have not")
@@ -101,15 +101,27 @@ class Follower:
     async def _missing(self, info: ChainInfo, tip: Tip) -> list[Header]:
         """The headers from what we know up to the source's tip (or part of the way, when that is
         far), oldest first."""
-        wanted = info.best_block_hash
-        if info.height > tip.height + WALK_MAX:
-            wanted = (await self._source.header(tip.height + WALK_MAX)).header.hash
+        top, wanted = info.height, info.best_block_hash
+        if top > tip.height + WALK_MAX:
+            top = tip.height + WALK_MAX
+            wanted = (await self._source.header(top)).header.hash
+        found = await self._walk_back(wanted, max(0, top - tip.height) + FORK_DEPTH_MAX)
+        if found is None:  # the source left our chain far below: the next part of its branch
+            top = min(info.height, await self._known_height(info.height) + WALK_MAX)
+            wanted = (await self._source.header(top)).header.hash
+            found = await self._walk_back(wanted, WALK_MAX)
+        if found is None:
+            raise MalformedAnswer("the source's chain does not lead to any block we know")
+        return found
+
+    async def _walk_back(self, wanted: str, headers_max: int) -> list[Header] | None:
+        """The headers from what we know up to one, oldest first; None if there are more."""
         found: list[Header] = []
         async with self._database.read() as session:
             known = await headerstore.known(session, wanted)
         while not known:
-            if len(found) > WALK_MAX + REORG_DEPTH_MAX:
-                raise MalformedAnswer("the source's chain does not lead to any block we know")
+            if len(found) >= headers_max:
+                return None
             run = await self._run(wanted, first=not found)
             async with self._database.read() as session:
                 for header in run:
@@ -119,6 +131,26 @@ class Follower:
                     if known:
                         break
         return found[::-1]
+
+    async def _known_height(self, top: int) -> int:
+        """Up to which height below `top` we know the source's branch, by halving. What it says is
+        a hint: what is stored is what leads to a block we know."""
+        async with self._database.read() as session:
+            low = await headerstore.lowest_height(session)
+        if not await self._knows(low):
+            raise MalformedAnswer("the source's chain is another one than ours")
+        while low + 1 < top:
+            middle = (low + top) // 2
+            if await self._knows(middle):
+                low = middle
+            else:
+                top = middle
+        return low
+
+    async def _knows(self, height: int) -> bool:
+        block_hash = (await self._source.header(height)).header.hash
+        async with self._database.read() as session:
+            return await headerstore.known(session, block_hash)
 
     async def _run(self, wanted: str, *, first: bool) -> list[Header]:
         """A header and those before it. Mostly one is missing, so the first is asked for alone."""
