@@ -35,7 +35,7 @@ class Policy:
     Attributes:
         id: its name.
         fee_bp: to the platform.
-        creators_bp: to the creators, by the stakes on their memes: none, or a third of the pot or more.
+        creators_bp: to the creators, by the stakes on their memes: nothing, or a third and more.
         places_bp: to the creators of the first, second, ... meme; never rising, so that a
             creator's reward never falls when its meme gets more.
         tiers: to the first backers of the winning meme; tiers follow each other from place 1.
