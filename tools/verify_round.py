@@ -4,10 +4,9 @@
 
 A file is a bundle, GET /rounds/{id}/bundle, or an inclusion proof, GET /rounds/{id}/proofs/{leaf}.
 From a bundle's votes, policy and carries this recomputes ranking, rewards and both roots, and
-checks the headers' proof of work and links; it shares no code with the service. Compare the printed
-roots and SHA-256 with what the settlement transaction carries on the chain, and the closing block
-with it. With the bundle of a round that left a carry, or that a proof belongs to, it checks that
-they agree.
+checks the headers' proof of work and links; it shares no code with the service. Compare roots and
+SHA-256 with what the settlement transaction carries on the chain, and the closing block with it.
+With the bundle of a round that left a carry, or that a proof belongs to, both must agree.
 
 Exit code 0: everything holds. 1: something does not, and it says what. 2: cannot be read.
 """
@@ -23,7 +22,8 @@ from uuid import UUID
 
 Document = dict[str, Any]
 FORMAT = "memepool-round-1"
-EASIEST_BITS = {"main": 0x1D00FFFF, "test": 0x1D00FFFF, "regtest": 0x207FFFFF}
+CURVES = ("linear", "sqrt")
+EASIEST = {"main": 0xFFFF << 208, "test": 0xFFFF << 208, "regtest": 0x7FFFFF << 232}
 MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
@@ -42,6 +42,7 @@ def digest(*parts: bytes) -> bytes:
 
 
 def number(value: int) -> bytes:
+    demand(type(value) is int, f"{value!r} is not an integer")
     return value.to_bytes(8, "big")
 
 
@@ -58,8 +59,8 @@ def vote_leaf(round_id: str, vote: Document) -> bytes:
 
 def reward_leaf(round_id: str, index: int, recipient: str, reason: str, amount: int) -> bytes:
     """The leaf of a line of the reward table; fee and carry-out are the first two."""
-    head = (b"\0", text(round_id), number(index))
-    return digest(*head, text(recipient), text(reason), number(amount))
+    parts = (text(round_id), number(index), text(recipient), text(reason), number(amount))
+    return digest(b"\0", *parts)
 
 
 def vote_node(left: tuple[int, bytes], right: tuple[int, bytes]) -> tuple[int, bytes]:
@@ -81,13 +82,16 @@ def root_of(leaves: list[tuple[int, bytes]], node: Any) -> str:
     return digest(b"\2", number(len(leaves)), number(level[0][0]), level[0][1]).hex()
 
 
+def canonical(document: Any) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
 def check_headers(inputs: Document) -> None:
     """Each header is proven by work and follows the one before; the last closes the round."""
     opening, closing = inputs["openingBlock"], inputs["closingBlock"]
-    easiest = target_of(EASIEST_BITS[inputs["network"]])
-    hashed = block_hash(opening["header"], easiest)
-    demand(hashed == opening["hash"], "the opening block's header has another hash")
-    demand(str(opening["height"]) == inputs["roundId"], "the opening block is another round's")
+    easiest = EASIEST[inputs["network"]]
+    demand(block_hash(opening["header"], easiest) == opening["hash"], "the opening hash is wrong")
+    demand(str(abs(opening["height"])) == inputs["roundId"], "it is another round's opening block")
     before = None
     for height, header in enumerate(inputs["headers"], start=opening["height"]):
         previous = bytes.fromhex(header)[4:36][::-1].hex()
@@ -95,45 +99,56 @@ def check_headers(inputs: Document) -> None:
         before = block_hash(header, easiest)
     demand(before == closing["hash"], "the headers do not lead to the closing block")
     last_height = opening["height"] + len(inputs["headers"]) - 1
-    demand(last_height == closing["height"], "the closing block has another height")
+    demand(last_height == closing["height"] > opening["height"], "the closing height is wrong")
 
 
 def block_hash(header: str, easiest: int) -> str:
     """The hash of 80 bytes; WrongError unless it meets the target that they name."""
     raw = bytes.fromhex(header)
-    demand(len(raw) == 80, "a header is not of 80 bytes")
+    demand(len(raw) == 80 and raw.hex() == header, "a header is not 80 bytes in hex")
     hashed = hashlib.sha256(hashlib.sha256(raw).digest()).digest()[::-1]
-    target = target_of(int.from_bytes(raw[72:76], "little"))
-    demand(0 < target <= easiest, "a header asks for less work than the network does")
+    exponent, mantissa = raw[75], int.from_bytes(raw[72:75], "little")
+    target = mantissa << 8 * (exponent - 3) if exponent > 3 else mantissa >> 8 * (3 - exponent)
+    demand(mantissa < 1 << 23 and 0 < target <= easiest, "a header asks for too little work")
     demand(int.from_bytes(hashed, "big") <= target, f"no proof of work: {hashed.hex()}")
     return hashed.hex()
 
 
-def target_of(bits: int) -> int:
-    exponent, mantissa = bits >> 24, bits & 0x7FFFFF
-    return mantissa << 8 * (exponent - 3) if exponent > 3 else mantissa >> 8 * (3 - exponent)
+def check_policy(policy: Document) -> None:
+    """The policy is one that rounds may have: shares fill the pot, tiers follow each other."""
+    places, tiers = policy["placesBp"], policy["tiers"]
+    shares = [policy["feeBp"], policy["creatorsBp"], *places, *(tier["bp"] for tier in tiers)]
+    ends = [0, *(tier["last"] for tier in tiers)]
+    demand(all(type(n) is int for n in (*shares, *ends, policy["minStake"])), "policy: no integers")
+    demand(sum(shares) == 10_000 and min(shares) >= 0, "the policy's shares are not 10,000")
+    demand(policy["creatorsBp"] not in range(1, 3_334), "creators share less than a third")
+    demand(places == sorted(places, reverse=True), "a later place gets more than an earlier one")
+    for tier, end in zip(tiers, ends, strict=False):
+        demand(tier["first"] == end + 1 <= tier["last"], "the tiers do not follow each other")
+    demand(policy["minStake"] > 0 and policy["curve"] in CURVES, "no such stake or curve")
 
 
 def check_votes(inputs: Document) -> None:
     """Votes are in order, each once, for somebody else's meme of the round, and large enough."""
     creators = {each["contentId"]: each["creatorId"] for each in inputs["submissions"]}
-    demand(len(creators) == len(inputs["submissions"]), "a meme is entered twice")
-    demand(len(set(creators.values())) == len(creators), "a creator has two memes in the round")
-    seen: set[str] = set()
-    last = 0
+    once = len(set(creators.values())) == len(creators) == len(inputs["submissions"])
+    demand(once, "a meme or its creator is in the round twice")
+    sequences = [0, *(vote["sequence"] for vote in inputs["votes"])]
+    demand(sequences == sorted(set(sequences)), "the votes are not in their order")
+    votes = {vote["voteId"]: vote["voterId"] for vote in inputs["votes"]}
+    demand(len(votes) == len(inputs["votes"]), "a vote is counted twice")
+    ids = {*creators, *creators.values(), *votes, *votes.values()}
+    demand(all(str(UUID(each)) == each for each in ids), "an id is not a UUID in its usual form")
     for vote in inputs["votes"]:
         name = f"vote {vote['voteId']}"
-        demand(vote["sequence"] > last, f"{name} is out of order")
-        last = vote["sequence"]
-        demand(vote["voteId"] not in seen, f"{name} is counted twice")
-        seen.add(vote["voteId"])
         demand(vote["contentId"] in creators, f"{name} is for a meme that is not in the round")
         demand(creators[vote["contentId"]] != vote["voterId"], f"{name} is for the voter's own")
         demand(vote["amount"] >= inputs["policy"]["minStake"], f"{name} is below the least stake")
-    carries = {each["roundId"]: each["amount"] for each in inputs["carrySources"]}
-    demand(len(carries) == len(inputs["carrySources"]), "a carry is taken twice")
-    demand(all(amount > 0 for amount in carries.values()), "a carry brings nothing")
-    demand(bool(seen) or not carries, "a round without votes took a carry")
+    carries = {int(each["roundId"]): each["amount"] for each in inputs["carrySources"]}
+    once = len(carries) == len(inputs["carrySources"]) and int(inputs["roundId"]) not in carries
+    demand(once, "a carry is taken twice, or is the round's own")
+    demand(all(number(each) > bytes(8) for each in carries.values()), "a carry brings nothing")
+    demand(bool(votes) or not carries, "a round without votes took a carry")
 
 
 def rank(inputs: Document) -> tuple[list[Document], list[str], dict[str, bytes]]:
@@ -152,16 +167,10 @@ def rank(inputs: Document) -> tuple[list[Document], list[str], dict[str, bytes]]
     ties = {meme: digest(closing, UUID(meme).bytes) for meme in totals}
     order = sorted(totals, key=lambda meme: (-score(meme), -len(totals[meme]), ties[meme]))
     creators = {each["contentId"]: each["creatorId"] for each in inputs["submissions"]}
-    ranking = [
-        {
-            "backers": len(totals[meme]),
-            "contentId": meme,
-            "creatorId": creators[meme],
-            "rank": place,
-            "stakes": sum(totals[meme].values()),
-        }
-        for place, meme in enumerate(order, start=1)
-    ]
+    ranking = []
+    for place, meme in enumerate(order, start=1):
+        row = {"contentId": meme, "creatorId": creators[meme], "rank": place}
+        ranking.append(row | {"backers": len(totals[meme]), "stakes": sum(totals[meme].values())})
     return ranking, list(totals[order[0]]) if order else [], ties
 
 
@@ -191,29 +200,21 @@ def recompute(inputs: Document) -> Document:
     table = [("", "fee", fee), ("", "carryOut", carry_out), *lines]
     reward_leaves = [(line[2], reward_leaf(round_id, i, *line)) for i, line in enumerate(table)]
     vote_leaves = [(vote["amount"], vote_leaf(round_id, vote)) for vote in inputs["votes"]]
-    rewards_root, votes_root = root_of(reward_leaves, sum_node), root_of(vote_leaves, vote_node)
-    return {
-        "carryOut": carry_out,
-        "fee": fee,
-        "pot": pot,
-        "ranking": ranking,
-        "rewards": [{"amount": a, "reason": why, "recipient": who} for who, why, a in lines],
-        "roots": {"rewards": rewards_root, "votes": votes_root},
-    }
+    roots = {"rewards": root_of(reward_leaves, sum_node), "votes": root_of(vote_leaves, vote_node)}
+    rewards = [{"amount": a, "reason": why, "recipient": who} for who, why, a in lines]
+    sums = {"carryOut": carry_out, "fee": fee, "pot": pot}
+    return sums | {"ranking": ranking, "rewards": rewards, "roots": roots}
 
 
 def check_bundle(raw: bytes, bundle: Document) -> None:
-    canonical = json.dumps(bundle, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    demand(canonical.encode() == raw, "this is not canonical JSON")
-    inputs, policy = bundle["inputs"], bundle["inputs"]["policy"]
-    shares = [policy["feeBp"], policy["creatorsBp"], *policy["placesBp"]]
-    shares += [tier["bp"] for tier in policy["tiers"]]
-    demand(sum(shares) == 10_000 and min(shares) >= 0, "the policy's shares are not 10,000")
+    demand(canonical(bundle) == raw, "this is not canonical JSON")
+    inputs = bundle["inputs"]
+    check_policy(inputs["policy"])
     check_headers(inputs)
     check_votes(inputs)
     expected = recompute(inputs)
     for name in expected.keys() | bundle["results"].keys():
-        same = bundle["results"].get(name) == expected.get(name)
+        same = canonical(bundle["results"].get(name)) == canonical(expected.get(name))
         demand(same, f"{name} is not what follows from the votes")
 
 
@@ -221,21 +222,21 @@ def check_proof(proof: Document, bundles: dict[str, Document]) -> None:
     """That the leaf and its path lead to the root, and that the root is the bundle's, if given."""
     round_id, index = proof["roundId"], proof["index"]
     if proof["tree"] == "votes":
-        node, line = vote_node, proof["vote"]
-        place = (line["amount"], vote_leaf(round_id, line))
+        node, line, other = vote_node, proof["vote"], proof["reward"]
+        leaf = vote_leaf(round_id, line)
     else:
-        node, line = sum_node, proof["reward"]
-        fields = (line["recipient"], line["reason"], line["amount"])
-        place = (line["amount"], reward_leaf(round_id, index, *fields))
-    at, width = index, proof["count"]
-    for step in proof["path"]:
-        while width > 1 and at == width - 1 and not at % 2:  # promoted
-            at, width = at // 2, (width + 1) // 2
-        side = "left" if at % 2 else "right"
-        demand(step["side"] == side, "the path is not that of the leaf's place")
+        node, line, other = sum_node, proof["reward"], proof["vote"]
+        leaf = reward_leaf(round_id, index, line["recipient"], line["reason"], line["amount"])
+    demand(other is None, "this would prove two lines at once")
+    place, path, at, width = (line["amount"], leaf), list(proof["path"]), index, proof["count"]
+    while width > 1:
+        if at % 2 or at < width - 1:  # else it is promoted
+            step, side = path.pop(0), "left" if at % 2 else "right"
+            demand(step["side"] == side, "the path is not that of the leaf's place")
+            sibling = (step["sum"] or 0, bytes.fromhex(step["hash"]))
+            place = node(sibling, place) if side == "left" else node(place, sibling)
         at, width = at // 2, (width + 1) // 2
-        sibling = (step["sum"] or 0, bytes.fromhex(step["hash"]))
-        place = node(sibling, place) if side == "left" else node(place, sibling)
+    demand(0 <= index < proof["count"] and not path, "the leaf has no such place")
     root = digest(b"\2", number(proof["count"]), number(proof["sum"]), place[1]).hex()
     demand(root == proof["root"], "the path leads to another root")
     demand(node is vote_node or place[0] == proof["sum"], "the sums do not add up")
@@ -270,12 +271,12 @@ def tell_bundle(name: str, raw: bytes, bundle: Document, bundles: dict[str, Docu
     """Print a round that holds; WrongError if another bundle says that it left another carry."""
     inputs, results = bundle["inputs"], bundle["results"]
     for source in inputs["carrySources"]:
-        round_id, amount = source["roundId"], source["amount"]
-        left = bundles.get(round_id, {}).get("results", {"carryOut": amount})
-        demand(left["carryOut"] == amount, f"round {round_id} left another carry")
+        left = bundles.get(source["roundId"])
+        agree = left is None or left["results"]["carryOut"] == source["amount"]
+        demand(agree, f"round {source['roundId']} left another carry")
     closing = inputs["closingBlock"]
     print(f"{name}: round {inputs['roundId']} holds: {len(inputs['votes'])} votes")
-    print(f"  closed by block {closing['height']} {closing['hash']}")
+    print(f"  closed by block {closing['height']} of {inputs['network']}, {closing['hash']}")
     print(f"  pot {results['pot']}, of which fee {results['fee']}, carry-out {results['carryOut']}")
     print(f"  votes root   {results['roots']['votes']}")
     print(f"  rewards root {results['roots']['rewards']}")

@@ -203,6 +203,55 @@ def _recomputed(bundle: Document) -> None:
     bundle["results"] = runpy.run_path(str(VERIFIER))["recompute"](bundle["inputs"])
 
 
+def _a_carry_of_its_own(bundle: Document) -> None:
+    bundle["inputs"]["carrySources"][0]["roundId"] = bundle["inputs"]["roundId"]
+
+
+def _closed_by_its_opening_block(bundle: Document) -> None:
+    inputs = bundle["inputs"]
+    opening = inputs["openingBlock"]
+    closing = {"hash": opening["hash"], "height": opening["height"]}
+    inputs |= {"closingBlock": closing, "headers": [opening["header"]]}
+    _recomputed(bundle)
+
+
+def _a_header_with_a_negative_target(bundle: Document) -> None:
+    inputs = bundle["inputs"]
+    last = bytes.fromhex(inputs["headers"][-1])
+    nonce, hashed, forged = 0, b"\xff", b""
+    while hashed >= bytes.fromhex("007fffff") + bytes(28):  # what the bits say without their sign
+        nonce += 1
+        forged = last[:72] + bytes.fromhex("ffffff1f") + nonce.to_bytes(4, "little")
+        hashed = hashlib.sha256(hashlib.sha256(forged).digest()).digest()[::-1]
+    inputs["headers"][-1] = forged.hex()
+    inputs["closingBlock"]["hash"] = hashed.hex()
+    _recomputed(bundle)
+
+
+def _policy(**changes: object) -> Callable[[Document], None]:
+    """A policy that rounds cannot have, though all follows from it."""
+
+    def change(bundle: Document) -> None:
+        bundle["inputs"]["policy"] |= changes
+        _recomputed(bundle)
+
+    return change
+
+
+def _an_id_spelt_otherwise(bundle: Document) -> None:
+    vote = bundle["inputs"]["votes"][0]
+    vote["voterId"] = vote["voterId"].upper()
+    _recomputed(bundle)
+
+
+def _a_sum_of_another_type(bundle: Document) -> None:
+    bundle["results"]["pot"] = float(bundle["results"]["pot"])
+
+
+def _an_amount_of_another_type(bundle: Document) -> None:
+    bundle["inputs"]["carrySources"][0]["amount"] = True
+
+
 def _a_float(bundle: Document) -> None:
     bundle["inputs"]["votes"][0] |= {"amount": 1e3}
 
@@ -215,7 +264,12 @@ DOCTORS: list[Callable[[Document], None]] = [
     *(_more_to_the_first, _a_vote_less, _a_larger_vote, _votes_swapped, _a_vote_twice),
     *(_a_vote_for_oneself, _a_header_without_work, _a_header_less, _another_closing_block),
     *(_another_fee, _another_carry, _a_carry_twice, _a_carry_that_takes, _a_float),
-    _nothing_there,
+    *(_nothing_there, _a_carry_of_its_own, _closed_by_its_opening_block),
+    *(_a_header_with_a_negative_target, _an_id_spelt_otherwise, _a_sum_of_another_type),
+    _an_amount_of_another_type,
+    *(_policy(curve="cubic"), _policy(minStake=0), _policy(minStake=True)),
+    *(_policy(placesBp=[96, 288, 576]), _policy(creatorsBp=3333, feeBp=1867)),
+    *(_policy(tiers=[{"first": first, "last": 5, "bp": 3840}]) for first in (0, 2, -2)),
 ]
 
 
@@ -272,9 +326,15 @@ async def test_every_vote_and_reward_is_proven(api: Api, tmp_path: Path) -> None
     first = json.loads(files[1].read_bytes())
     assert (first["vote"]["voteId"], first["reward"], first["index"]) == (leaves[0], None, 0)
     assert json.loads(files[-1].read_bytes())["index"] == rewards + 1
-    for doctored in (first | {"index": 1}, first | {"vote": first["vote"] | {"amount": 11}}):
+    last = json.loads(files[len(some)].read_bytes())  # the odd one of 1,026: others have its sides
+    for doctored in (
+        *(first | {"index": 1}, first | {"vote": first["vote"] | {"amount": 11}}),
+        *(last | {"index": index} for index in (-1, 1, 1023, 1026, 2048)),
+        first | {"reward": {"recipient": "", "reason": "fee", "amount": 1}},
+    ):
         files[1].write_text(json.dumps(doctored))
-        assert (await verify(files[1]))[0] == 1
+        code, output = await verify(bundle, files[1])
+        assert (code, "WRONG" in output) == (1, True), output
     for leaf, status, problem in [
         (str(placed[0].id), 404, "vote_not_found"),
         (str(uuid7()), 404, "vote_not_found"),
