@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import shutil
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -128,11 +129,10 @@ class ContentService:
 
     def stored(self, prefix: str = "") -> list[str]:
         """Keys in the object store."""
-        folder = self.folder
         return sorted(
-            path.relative_to(folder).as_posix()
-            for path in (folder / prefix).rglob("*")
-            if path.is_file()
+            (Path(folder) / name).relative_to(self.folder).as_posix()
+            for folder, _, names in os.walk(self.folder / prefix)  # which may vanish meanwhile
+            for name in names
         )
 
     async def forget_all(self) -> None:

@@ -1,5 +1,6 @@
 """The service with a simulated AITubo beside it, over real HTTP."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
+from starlette.types import Receive, Scope, Send
 
 from memepool_common.server import serving
 from memepool_common.testing import until
@@ -34,6 +36,8 @@ class Studio:
 
     content: ContentService
     faults: Faults
+    creating: asyncio.Event
+    """While it is not set, AITubo answers no order."""
     folder: Path
 
     async def start(self, content_id: str, **body: Any) -> str:
@@ -78,22 +82,31 @@ async def opened_studio(
     serve: Serve, folder: Path, *, job_s: float = 0.0, **values: Any
 ) -> AsyncIterator[Studio]:
     """A service and an AITubo that keeps its jobs in `folder`."""
-    faults = Faults(slow_s=0.3, timeout_s=5.0)
+    # No answer comes after `timeout_s`. That we wait no longer than we say: `test_aitubo`.
+    faults, creating = Faults(slow_s=0.3, timeout_s=0.3), asyncio.Event()
+    creating.set()
     simulator = create_aitubo_app(
         folder, SimulatorSettings(api_key=SecretStr("api-test"), job_s=job_s), faults
     )
-    async with serving(simulator, "127.0.0.1", 0) as port:
+
+    async def gated(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("path") == CREATE:
+            await creating.wait()
+        await simulator(scope, receive, send)
+
+    async with serving(gated, "127.0.0.1", 0) as port:
         settings = aitubo_settings(f"http://127.0.0.1:{port}", **values)
-        jobs = PROMPT.model_copy(update={"lease_s": 2.0, "retry_delay_s": 0.05})
+        jobs = PROMPT.model_copy(update={"retry_delay_s": 0.05})
         async with serve(aitubo=settings, jobs=jobs) as content:
-            yield Studio(content, faults, folder)
+            yield Studio(content, faults, creating, folder)
 
 
 def aitubo_settings(url: str, **values: Any) -> AituboSettings:
     usual: dict[str, Any] = {
         "base_url": url,
         "api_key": SecretStr("api-test"),
-        "timeout_s": 5.0,
+        "timeout_s": TIMEOUT_S,
+        "connect_timeout_s": TIMEOUT_S,
         "poll_interval_s": 0.05,
         "poll_interval_max_s": 0.2,
         "retry_delay_s": 0.05,

@@ -13,11 +13,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from memepool_common.server import serving
-from memepool_content.adapters.aitubo import Aitubo, NoAnswerError
+from memepool_content.adapters.aitubo import Aitubo, NoAnswerError, Order
 from memepool_content.adapters.result_fetcher import ResultFetcher
+from memepool_content.domain.transformation import Kind
 from memepool_content.settings import AituboSettings
 
-GUARD_S = 10.0
+GUARD_S = 30.0
 BOMB = gzip.compress(gzip.compress(bytes(64 * 1024 * 1024)))
 """Of some hundred bytes; unpacked as its header says, it is 64 MiB of zeros."""
 
@@ -70,6 +71,8 @@ async def test_an_answer_that_trickles_is_not_waited_for(tmp_path: Path) -> None
         client = Aitubo(limits)
         with pytest.raises(NoAnswerError, match="did not answer"):
             await client.state("id")
+        with pytest.raises(NoAnswerError, match="did not answer"):
+            await client.submit(Order(Kind.TEXT2IMAGE, "x", None, 64, 64, None, None))
         await client.aclose()
         with pytest.raises(NoAnswerError):
             await ResultFetcher(limits).fetch(f"{origin}/a.jpg", tmp_path / "result")

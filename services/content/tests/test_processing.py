@@ -191,16 +191,15 @@ async def test_events_carry_the_projection_and_its_revision(working: ContentServ
     assert first.audience == "public"
 
 
-async def test_a_job_survives_the_death_of_its_worker(serve: Serve) -> None:
-    async with serve(jobs=JobSettings(lease_s=0.5)) as content:
-        answer = (await content.upload()).json()
-        # A worker took the job and died: its lease stands for a while, then the job is free.
-        await content.as_owner(
-            "update processing_job set attempts = 1, lease_id = gen_random_uuid(),"
-            " leased_until = now() + interval '0.5 s'"
-        )
-        async with content.working():
-            assert (await content.settled(answer["id"]))["status"] == "ready"
+async def test_a_job_survives_the_death_of_its_worker(content: ContentService) -> None:
+    answer = (await content.upload()).json()
+    # A worker took the job and died: its lease stands for a while, then the job is free.
+    await content.as_owner(
+        "update processing_job set attempts = 1, lease_id = gen_random_uuid(),"
+        " leased_until = now() + interval '0.5 s'"
+    )
+    async with content.working():
+        assert (await content.settled(answer["id"]))["status"] == "ready"
 
 
 async def test_a_job_that_kills_its_workers_is_given_up(content: ContentService) -> None:

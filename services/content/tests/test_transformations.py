@@ -114,8 +114,7 @@ FAILURES = [  # the table of the README: where, how, what the job says, and how 
 
 
 async def test_every_failure_ends_in_its_state(studio_with: Open) -> None:
-    limits = {"timeout_s": 0.8, "result_timeout_s": 0.8, "failures_max": 3}
-    async with studio_with(**limits) as studio, studio.content.working():
+    async with studio_with(failures_max=3) as studio, studio.content.working():
         content = studio.content
         found = await content.processed()
         outcomes = []
@@ -196,7 +195,7 @@ async def test_credits_are_recorded_of_a_job_that_ended_while_it_was_submitted(
     async with studio_with() as studio, studio.content.working():
         content = studio.content
         found = await content.processed()
-        studio.faults.order(CREATE, Mode.SLOW, 1)
+        studio.creating.clear()
         await studio.start(found["id"])
 
         async def rows(condition: str) -> int:
@@ -211,6 +210,7 @@ async def test_credits_are_recorded_of_a_job_that_ended_while_it_was_submitted(
         await until(submitting, TIMEOUT_S)
         gone = await content.call("DELETE", f"/content/{found['id']}", content.creator)
         assert gone.status_code == 204
+        studio.creating.set()
         await until(recorded, TIMEOUT_S)
         assert await rows("state = 'failed' and error = 'removed'") == 1
         audit = await content.get("/content/audit", content.creator)
@@ -313,7 +313,7 @@ async def test_the_source_address_is_short_lived_and_bound(studio: Studio) -> No
 
 
 async def test_a_removed_source_and_a_removal_midway(studio_with: Open) -> None:
-    async with studio_with(job_s=0.5) as studio, studio.content.working():
+    async with studio_with(job_s=3600) as studio, studio.content.working():
         content = studio.content
         found = await content.processed()
         await studio.start(found["id"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 from memepool_common.events.bus import Message
 from memepool_common.ids import uuid7
 from memepool_common.testing import until
+from memepool_common.tokens import Principal
 from memepool_content.settings import UploadSettings
 from memepool_content.worker import topology
 from memepool_sandbox.inprocess_bus import InProcessBus
@@ -206,13 +208,32 @@ async def test_a_client_that_goes_away_leaves_nothing(content: ContentService) -
 
 
 async def test_a_slow_client_is_told_so(serve: Serve) -> None:
-    async with serve(uploads=UploadSettings(timeout_s=0.2)) as content:
+    async with (
+        serve(uploads=UploadSettings(timeout_s=0.2)) as content,
+        halted_upload(content, content.creator) as reader,
+    ):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 408 ")
+        assert b"upload_too_slow" in await reader.readuntil(b"}")
 
-        async def halting() -> Any:
-            yield body(('name="file"; filename="a"', b"\xff\xd8\xff"), end=False)
-            await asyncio.sleep(1)
 
-        problem(await send(content, halting()), 408, "upload_too_slow")
+@contextlib.asynccontextmanager
+async def halted_upload(
+    content: ContentService, caller: Principal
+) -> AsyncIterator[asyncio.StreamReader]:
+    """The answer to an upload whose client sends its beginning and no more."""
+    url = content.client.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    headers = {
+        "Host": "memes.test",
+        "Content-Type": f"multipart/form-data; boundary={BOUNDARY}",
+        "Content-Length": "1000",
+        **content.issuer.headers(caller),
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    part = body(('name="file"; filename="a"', b"\xff\xd8\xff"), end=False)
+    writer.write(f"POST /content/upload HTTP/1.1\r\n{head}\r\n".encode() + part)
+    yield reader
+    writer.close()
 
 
 async def test_a_key_is_answered_once(content: ContentService) -> None:
