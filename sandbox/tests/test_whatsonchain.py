@@ -298,5 +298,4 @@ async def test_our_own_client_reads_it(
         coins = await client.unspent_all([payer.address, nobody])
         assert [coin.txid for coin in coins[payer.address]] == [txid, txid]
         assert coins[nobody] == []
-        assert (await client.tx_status([txid, UNKNOWN]))[UNKNOWN].known is False
         assert len(await client.headers_latest(limit=20)) == 20

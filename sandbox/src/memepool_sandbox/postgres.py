@@ -91,7 +91,6 @@ def provision(
     service: str,
     *,
     database: str | None = None,
-    template: str = "template0",
     passwords: RolePasswords | None = None,
 ) -> None:
     """Give `service` its two roles and its database, called like it; harmless when they exist.
@@ -119,8 +118,8 @@ def provision(
                 secret = sql.SQL("alter role {} password {}")
                 admin.execute(secret.format(sql.Identifier(role), sql.Literal(password)))
         if admin.execute("select 1 from pg_database where datname = %s", [name]).fetchone() is None:
-            create = sql.SQL("create database {} owner {} template {}")
-            admin.execute(create.format(*map(sql.Identifier, (name, owner, template))))
+            create = sql.SQL("create database {} owner {} template template0")
+            admin.execute(create.format(*map(sql.Identifier, (name, owner))))
         close = sql.SQL("revoke all on database {} from public")
         admin.execute(close.format(sql.Identifier(name)))
         connect = sql.SQL("grant connect on database {} to {}")

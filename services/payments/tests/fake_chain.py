@@ -48,7 +48,7 @@ class FakeChain:
         tx = Tx(1, (TxIn(f"{self._serial:064x}", 0, b"\x51"),), outputs)
         self.transactions[tx.txid] = tx
         for vout, (address, amount) in enumerate(payments):
-            coin = Unspent(tx.txid, vout, amount, None, False)
+            coin = Unspent(tx.txid, vout, amount, None)
             self.claims.setdefault(address, []).append(coin)
         return tx.txid
 

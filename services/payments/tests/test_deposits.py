@@ -169,7 +169,7 @@ async def test_what_the_source_claims_is_looked_up_in_the_transaction(
     vout = 5 if claim == "no such output" else 0
     if claim == "wrong value":
         txid = till.chain.pay(mine, 20)
-    till.chain.claims[mine] = [Unspent(txid, vout, 9_999, None, False)]
+    till.chain.claims[mine] = [Unspent(txid, vout, 9_999, None)]
     await till.look()
     amounts = [amount for (amount,) in await till.books.rows("select amount from deposit")]
     assert amounts == ([20] if claim == "wrong value" else [])

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -96,13 +96,8 @@ class FakeSource:
         return SourceHeader(self.headers[hash_or_height], self.heights[hash_or_height])
 
     async def headers_latest(
-        self,
-        *,
-        limit: int = 10,
-        start_hash: str | None = None,
-        order: Literal["asc", "desc"] = "desc",
+        self, *, limit: int = 10, start_hash: str | None = None
     ) -> list[SourceHeader]:
-        assert order == "desc"
         found = [await self.header(start_hash or self.best.hash)]
         while len(found) < limit and found[-1].height > 0:
             found.append(await self.header(found[-1].header.prev_hash))

@@ -8,7 +8,7 @@ this transaction pay us) is the caller's to check with headerstore, merkle and t
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote
 
 from memepool_chain.hashing import display_hex, is_hash_hex, sha256d
@@ -36,7 +36,6 @@ __all__ = [
     "Rejected",
     "RetryPolicy",
     "SourceHeader",
-    "TxStatus",
     "Unauthorized",
     "Unavailable",
     "Unspent",
@@ -97,17 +96,6 @@ class Unspent:
     vout: int
     satoshis: int
     height: int | None
-    spent_in_mempool: bool
-
-
-@dataclass(frozen=True, slots=True)
-class TxStatus:
-    """What the source knows of a transaction; no block while it is unconfirmed or unknown."""
-
-    txid: str
-    known: bool
-    block_hash: str | None
-    block_height: int | None
 
 
 class WhatsOnChain:
@@ -169,16 +157,12 @@ class WhatsOnChain:
         return found
 
     async def headers_latest(
-        self,
-        *,
-        limit: int = 10,
-        start_hash: str | None = None,
-        order: Literal["asc", "desc"] = "desc",
+        self, *, limit: int = 10, start_hash: str | None = None
     ) -> list[SourceHeader]:
-        """Return up to 20 headers, the latest ones or a run that starts at a known hash."""
+        """Return up to 20 headers downwards, from the latest one or from a known hash."""
         if not 1 <= limit <= BATCH_MAX:
             raise ValueError(f"limit is 1 to {BATCH_MAX}")
-        params: dict[str, str | int] = {"limit": limit, "order": order}
+        params: dict[str, str | int] = {"limit": limit, "order": "desc"}
         if start_hash is not None:
             _check_hashes([start_hash])
             params["hash"] = start_hash
@@ -250,17 +234,6 @@ class WhatsOnChain:
             )
         raise MalformedAnswer(f"more than {PAGES_MAX} pages of coins")
 
-    async def tx_status(self, txids: Sequence[str]) -> dict[str, TxStatus]:
-        """Return what is known of up to 20 transactions, each txid a key."""
-        if not 1 <= len(txids) <= BATCH_MAX:
-            raise ValueError(f"1 to {BATCH_MAX} transactions at a time")
-        _check_hashes(txids)
-        answer = await self._post("/txs/status", {"txids": list(txids)})
-        found = {status.txid: status for status in map(_tx_status, _items(answer))}
-        if found.keys() != set(txids):
-            raise MalformedAnswer("the answer does not speak of the transactions asked for")
-        return found
-
     async def broadcast(self, raw: bytes) -> str:
         """Send a transaction and return its txid, also when the nodes know it already.
 
@@ -328,18 +301,9 @@ def _unspent(page: Any) -> list[Unspent]:
             vout=_bounded(item, "tx_pos", _UINT32_MAX),
             satoshis=_bounded(item, "value", SATOSHIS_MAX),
             height=_bounded(item, "height", _HEIGHT_MAX) if item.get("height") else None,
-            spent_in_mempool=item.get("isSpentInMempoolTx") is True,
         )
         for item in _field(page, "result", list)
     ]
-
-
-def _tx_status(item: Any) -> TxStatus:
-    txid = _hash(item, "txid")
-    if item.get("blockhash"):
-        height = _bounded(item, "blockheight", _HEIGHT_MAX)
-        return TxStatus(txid, known=True, block_hash=_hash(item, "blockhash"), block_height=height)
-    return TxStatus(txid, known=not item.get("error"), block_hash=None, block_height=None)
 
 
 def _items(answer: Any) -> list[Any]:

@@ -245,16 +245,6 @@ class TestNothingIsTrusted:
         with pytest.raises(Rejected, match="unable to fetch"):
             await client.unspent_all([A])
 
-    @pytest.mark.parametrize(
-        "answer", [[], [{"txid": OTHER_TXID}], [5], [{"txid": TXID, "blockhash": BLOCK_HASH}]]
-    )
-    async def test_status_of_something_else(
-        self, source: Source, client: WhatsOnChain, answer: object
-    ) -> None:
-        source.on("POST /txs/status", reply(200, answer))
-        with pytest.raises(MalformedAnswer):
-            await client.tx_status([TXID])
-
     @pytest.mark.parametrize("answer", ["", OTHER_TXID, None, {"txid": TXID}])
     async def test_a_broadcast_that_answers_something_else(
         self, source: Source, client: WhatsOnChain, answer: object

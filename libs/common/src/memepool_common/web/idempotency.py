@@ -34,7 +34,6 @@ async def once(
     request: Any,
     status: int,
     act: Callable[[], Awaitable[BaseModel]],
-    headers: dict[str, str] | None = None,
 ) -> Response:
     """Do `act` at most once per (scope, operation, key), and answer with its result.
 
@@ -45,7 +44,7 @@ async def once(
             when the key was used with another body.
     """
     if key is None:
-        return _answer(status, _body(await act()), headers)
+        return _answer(status, _body(await act()))
     identity = {"scope": scope, "operation": operation, "key": key}
     digest = fingerprint(request)
     lock = hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).digest()
@@ -65,12 +64,11 @@ async def once(
         if stored.request_hash != digest:
             detail = "This Idempotency-Key was used for another request; use a new key."
             raise Problem(422, "idempotency_key_reused", detail)
-        replayed = {**(headers or {}), "Idempotent-Replayed": "true"}
-        return _answer(stored.status, stored.body, replayed)
+        return _answer(stored.status, stored.body, {"Idempotent-Replayed": "true"})
     body = _body(await act())
     row = {**identity, "request_hash": digest, "status": status, "body": body}
     await session.execute(insert(idempotency_key).values(row))
-    return _answer(status, body, headers)
+    return _answer(status, body)
 
 
 async def forget_old(session: Session) -> None:
@@ -84,5 +82,5 @@ def _body(result: BaseModel) -> bytes:
     return result.model_dump_json(by_alias=True).encode()
 
 
-def _answer(status: int, body: bytes, headers: dict[str, str] | None) -> Response:
+def _answer(status: int, body: bytes, headers: dict[str, str] | None = None) -> Response:
     return Response(body, status, headers, media_type="application/json")

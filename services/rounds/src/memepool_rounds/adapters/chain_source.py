@@ -1,6 +1,6 @@
 """Where blocks are heard of, as a port. WhatsOnChain's client is one; it is never trusted."""
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 from memepool_chain.whatsonchain import ChainInfo, SourceHeader
 
@@ -17,11 +17,7 @@ class ChainSource(Protocol):
         ...
 
     async def headers_latest(
-        self,
-        *,
-        limit: int = 10,
-        start_hash: str | None = None,
-        order: Literal["asc", "desc"] = "desc",
+        self, *, limit: int = 10, start_hash: str | None = None
     ) -> list[SourceHeader]:
-        """Up to 20 headers in a run that starts at a hash."""
+        """Up to 20 headers downwards, from a hash."""
         ...

@@ -31,7 +31,6 @@ class StoredResult:
     carry_in: int
     pot: int
     fee: int
-    rewards_total: int
     carry_out: int
     roots: Roots
     carry_sources: tuple[CarryTaken, ...]
@@ -159,7 +158,6 @@ async def of_round(session: Session, round_id: int) -> StoredResult | None:
         carry_in=row.carry_in,
         pot=row.pot,
         fee=row.fee,
-        rewards_total=row.rewards,
         carry_out=row.carry_out,
         roots=Roots(row.votes_root, row.rewards_root),
         carry_sources=tuple(sources),

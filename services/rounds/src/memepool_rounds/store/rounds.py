@@ -33,16 +33,13 @@ class StoredRound:
     finality: str | None
     waited: timedelta
     looked_at: datetime | None
-    closed_at: datetime | None
     stopped_reason: str | None
     settlement_txid: str | None
-    settlement_at: datetime | None
 
 
 _COLUMNS = (
     "id, block_hash, state, policy, opened_at, passed_height, closing_height, closing_hash,"
-    " closing_at, finality, waited, looked_at, closed_at, stopped_reason, settlement_txid,"
-    " settlement_at"
+    " closing_at, finality, waited, looked_at, stopped_reason, settlement_txid"
 )
 
 
