@@ -331,3 +331,33 @@ def test_a_retry_waits_at_least_as_long_as_asked_up_to_the_longest(
     delay_s: float, key: str
 ) -> None:
     assert retry_key("q", delay_s) == key
+
+
+async def test_a_deleted_dead_letter_queue_is_made_again_when_it_is_needed(
+    vhost: Vhost, bus: RabbitBus
+) -> None:
+    await publish_at_last(bus, messages(2))
+    async with await aio_pika.connect(vhost.url("auth")) as connection:
+        await (await connection.channel()).queue_delete(dead_queue(QUEUE))
+    settled = 0
+    async with asyncio.timeout(60):
+        while settled < 2:  # as a consumer does
+            try:
+                async with bus.subscribe(QUEUE) as inlet:
+                    while settled < 2:
+                        for delivery in await inlet.receive(1, 1):
+                            await inlet.dead_letter(delivery, "poison")
+                            settled += 1
+            except BusUnavailableError:
+                await asyncio.sleep(0.5)
+    assert await bus.backlog(dead_queue(QUEUE)) == 2
+
+
+async def test_a_deleted_exchange_is_made_again_when_it_is_needed(
+    vhost: Vhost, bus: RabbitBus, consumer: Consumer
+) -> None:
+    async with await aio_pika.connect(vhost.url("auth")) as connection:
+        await (await connection.channel()).exchange_delete(EVENTS_EXCHANGE)
+    sent = messages(3)
+    await publish_at_last(bus, sent)
+    await consumer.has(sent)

@@ -69,7 +69,7 @@ class RabbitBus:
         await self._publishing.close()
 
     async def declare(self, topology: Topology) -> None:
-        """Make everything exist; queues that vanish later are made again when consumed.
+        """Make everything exist; what vanishes later is made again when it is missed.
 
         Raises:
             BusUnavailableError: the broker is away, or a queue exists with other arguments.
@@ -91,6 +91,11 @@ class RabbitBus:
                 await channel.close()
         self._topology = topology
 
+    async def _declare_again(self, error: Exception) -> None:
+        if self._topology is not None:
+            log.warning("topology_vanished", error=repr(error))
+            await self.declare(self._topology)
+
     async def publish(self, messages: Sequence[Message]) -> Sequence[Exception | None]:
         """Hand messages to every bound queue, in order, each answered for by the broker."""
         outcomes: list[Exception | None] = []
@@ -100,6 +105,9 @@ class RabbitBus:
                 for each in messages[start : start + CHUNK]
             ]
             outcomes += await self.send(chunk)
+        if lost := next((error for error in outcomes if _is_missing(error)), None):
+            with contextlib.suppress(BusUnavailableError):
+                await self._declare_again(lost)
         return outcomes
 
     @contextlib.asynccontextmanager
@@ -116,9 +124,8 @@ class RabbitBus:
                     await inlet.open(await self._consuming.open_channel())
             yield inlet
         except BusUnavailableError as error:
-            if self._topology is not None and isinstance(error.__cause__, ChannelNotFoundEntity):
-                log.warning("queue_vanished", queue=queue)
-                await self.declare(self._topology)
+            if _is_missing(error):
+                await self._declare_again(error)
             raise
         finally:
             await inlet.close()
@@ -335,9 +342,19 @@ async def _quietly(closing: Awaitable[object]) -> None:
 
 
 def _refusal(outcome: object) -> BusUnavailableError | None:
-    if isinstance(outcome, PublishError):
-        return NotRoutedError(repr(outcome))
-    return BusUnavailableError(repr(outcome)) if isinstance(outcome, BaseException) else None
+    if not isinstance(outcome, BaseException):
+        return None
+    kind = NotRoutedError if isinstance(outcome, PublishError) else BusUnavailableError
+    refusal = kind(repr(outcome))
+    refusal.__cause__ = outcome
+    return refusal
+
+
+def _is_missing(error: Exception | None) -> bool:
+    """Whether a queue or an exchange is not there. Whatever is published has its catch-all."""
+    if error is None:
+        return False
+    return isinstance(error, NotRoutedError) or isinstance(error.__cause__, ChannelNotFoundEntity)
 
 
 @contextlib.contextmanager
