@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from memepool_common.server import serving
-from memepool_content.adapters.aitubo import Aitubo, NoAnswerError, Order
+from memepool_content.adapters.aitubo import Aitubo, NoAnswerError, Order, RemoteState, Submitted
 from memepool_content.adapters.result_fetcher import ResultFetcher
 from memepool_content.domain.transformation import Kind
 from memepool_content.settings import AituboSettings
 
 GUARD_S = 30.0
+ORDER = Order(Kind.TEXT2IMAGE, "x", None, 64, 64, None, None)
 BOMB = gzip.compress(gzip.compress(bytes(64 * 1024 * 1024)))
 """Of some hundred bytes; unpacked as its header says, it is 64 MiB of zeros."""
 
@@ -72,7 +73,36 @@ async def test_an_answer_that_trickles_is_not_waited_for(tmp_path: Path) -> None
         with pytest.raises(NoAnswerError, match="did not answer"):
             await client.state("id")
         with pytest.raises(NoAnswerError, match="did not answer"):
-            await client.submit(Order(Kind.TEXT2IMAGE, "x", None, 64, 64, None, None))
+            await client.submit(ORDER)
         await client.aclose()
         with pytest.raises(NoAnswerError):
             await ResultFetcher(limits).fetch(f"{origin}/a.jpg", tmp_path / "result")
+
+
+def answering(data: Any) -> Any:
+    async def answer(_request: Request) -> Response:
+        return JSONResponse({"code": 0, "info": "", "data": data})
+
+    return server(answer)
+
+
+async def test_a_result_that_is_null_is_no_picture() -> None:
+    images = {"domain": None, "images": None, "nsfws": None, "artIds": None}
+    done = {"status": 2, "result": {"code": 0, "info": "", "data": images}}
+    async with answering(done) as port:
+        client = Aitubo(settings(f"http://127.0.0.1:{port}"))
+        assert await client.state("id") == RemoteState(ended=True)
+        await client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("said", "credits_consumed"),
+    [(2, 2), (0, 0), (1.5, 2), (None, None), ("two", None), (-1, None), (2**40, None)],
+)
+async def test_a_job_that_was_taken_is_ours_whatever_it_is_said_to_cost(
+    said: Any, credits_consumed: int | None
+) -> None:
+    async with answering({"id": "a1", "consumedCredit": said}) as port:
+        client = Aitubo(settings(f"http://127.0.0.1:{port}"))
+        assert await client.submit(ORDER) == Submitted("a1", credits_consumed)
+        await client.aclose()

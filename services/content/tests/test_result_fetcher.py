@@ -40,6 +40,7 @@ def fetcher(*origins: str, networks: Sequence[str] = ()) -> ResultFetcher:
         "//files.example/a.jpg",
         "images/a.jpg",
         "https://[::1/a.jpg",
+        "https://xn--/a.jpg",
         "",
     ],
 )

@@ -5,6 +5,7 @@ there; `NoAnswerError`, nobody knows. Nothing is repeated here: only the caller 
 """
 
 import asyncio
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -53,10 +54,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """The AI's own job, and the credits that it took for it."""
+    """The AI's own job, and the credits that it took for it; None if it did not say."""
 
     id: str
-    credits_consumed: int
+    credits_consumed: int | None
 
 
 class RemoteState(BaseModel):
@@ -103,13 +104,22 @@ class _Models(BaseModel):
 
 class _Created(BaseModel):
     id: str = Field(min_length=1, max_length=64, pattern=r"^[\w-]+$")
-    consumed_credit: int = Field(default=0, alias="consumedCredit", ge=0, le=2**31 - 1)
+    consumed_credit: Any = Field(default=None, alias="consumedCredit")
+
+    @property
+    def credits_consumed(self) -> int | None:
+        """None if it cannot be read: the job has been taken all the same."""
+        given = self.consumed_credit
+        known = isinstance(given, int | float) and 0 <= given < 2**31
+        return math.ceil(given) if known else None
 
 
 class _Images(BaseModel):
-    domain: str = Field(default="", max_length=2_000)
-    images: list[str] = Field(default_factory=list, max_length=16)
-    nsfws: list[bool] = Field(default_factory=list, max_length=16)
+    """What is empty may be null."""
+
+    domain: str | None = Field(default=None, max_length=2_000)
+    images: list[str] | None = Field(default=None, max_length=16)
+    nsfws: list[bool] | None = Field(default=None, max_length=16)
 
 
 class _Result(BaseModel):
@@ -175,7 +185,7 @@ class Aitubo:
             given = {name: value for name, value in body.items() if value is not None}
             data = await self._call("POST", "/api/job/create", json=given)
         created = _parsed(_Created, data)
-        return Submitted(created.id, created.consumed_credit)
+        return Submitted(created.id, created.credits_consumed)
 
     async def state(self, job_id: str) -> RemoteState:
         """How far a job is. A status that we do not know counts as not ended."""
@@ -187,8 +197,8 @@ class Aitubo:
         if found.status != _DONE:
             return RemoteState(running=found.status == _RUNNING)
         images = result.data or _Images()
-        urls = tuple(f"{images.domain}{path}" for path in images.images if path)
-        return RemoteState(ended=True, image_urls=urls, nsfw=any(images.nsfws))
+        urls = tuple(f"{images.domain or ''}{path}" for path in images.images or () if path)
+        return RemoteState(ended=True, image_urls=urls, nsfw=any(images.nsfws or ()))
 
     async def _call(self, method: str, path: str, **more: Any) -> Any:
         """The answer's `data`."""

@@ -43,7 +43,7 @@ class ResultFetcher:
         """
         try:
             url = httpx.URL(address)
-        except httpx.InvalidURL as error:
+        except (httpx.InvalidURL, UnicodeError) as error:  # the latter of its host name
             raise ResultRefusedError("The picture's address is malformed.") from error
         if _origin(url) not in self._allowed or url.userinfo:
             raise ResultRefusedError("The picture lies where pictures are not fetched from.")
