@@ -43,9 +43,10 @@ class ResultFetcher:
         """
         try:
             url = httpx.URL(address)
+            listed = _origin(url) in self._allowed
         except (httpx.InvalidURL, UnicodeError) as error:  # the latter of its host name
             raise ResultRefusedError("The picture's address is malformed.") from error
-        if _origin(url) not in self._allowed or url.userinfo:
+        if not listed or url.userinfo:
             raise ResultRefusedError("The picture lies where pictures are not fetched from.")
         try:
             async with asyncio.timeout(self._timeout_s):
