@@ -12,8 +12,6 @@ from memepool_auth.use_cases.auth_state import AuthState
 from memepool_auth.use_cases.keys import KeyRing, ensure_signing_key
 from memepool_auth.use_cases.sessions import TokenMint
 from memepool_common.audit import audit_router
-from memepool_common.db import Database
-from memepool_common.settings import DatabaseSettings
 from memepool_common.web.app import Probes, build_app, internal_app
 from memepool_common.web.lifespan import following_auth, open_database
 
@@ -36,13 +34,10 @@ def create_apps(settings: Settings, probes: Probes) -> tuple[FastAPI, FastAPI]:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         encryption_key, authn = settings.keys.encryption_key_bytes, settings.authn
-        async with (
-            open_database(settings.database, probes, "auth") as database,
-            _apart(settings.database) as apart,
-        ):
+        async with open_database(settings.database, probes, "auth") as database:
             async with database.transaction() as session:
                 await ensure_signing_key(session, encryption_key)
-            keys = KeyRing(apart, encryption_key)
+            keys = KeyRing(database, encryption_key)
 
             async def mint() -> TokenMint:
                 return TokenMint(await keys.signing(), authn.issuer, authn.audience)
@@ -51,7 +46,7 @@ def create_apps(settings: Settings, probes: Probes) -> tuple[FastAPI, FastAPI]:
             app.state.keys, app.state.mint = keys, mint
             app.state.address_secret = settings.keys.address_secret
             # Auth follows its own internal port as everybody does, so that has to answer first.
-            inner.state.auth_state = AuthState(apart, keys, authn.issuer)
+            inner.state.auth_state = AuthState(database, keys, authn.issuer)
             async with following_auth(authn, probes) as tokens:
                 app.state.tokens = tokens
                 yield
@@ -65,15 +60,3 @@ def create_apps(settings: Settings, probes: Probes) -> tuple[FastAPI, FastAPI]:
         errors=STATUSES,
     )
     return public, inner
-
-
-@contextlib.asynccontextmanager
-async def _apart(settings: DatabaseSettings) -> AsyncIterator[Database]:
-    """A connection for what every process waits for: a flood of sign-ins has all the others."""
-    database = Database.connect(
-        settings.model_copy(update={"pool_size": 1}), application_name="auth-state"
-    )
-    try:
-        yield database
-    finally:
-        await database.close()

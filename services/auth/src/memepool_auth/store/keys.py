@@ -7,14 +7,14 @@ from typing import Any
 import orjson
 from sqlalchemy import text
 
-from memepool_common.db import Session
+from memepool_common.db import Session, Statement, run
 
 _ADVISORY_LOCK = 7_222_001  # any constant: advisory locks are per database
 _LOCK = text("select pg_advisory_xact_lock(:id)")
-_PUBLISHED = text("""
+_PUBLISHED = """
 select kid, public_jwk, sealed_private_key, signs_from from signing_key
 where published_until is null or published_until > now() order by signs_from, kid
-""")
+"""
 _ADD = text("""
 insert into signing_key (kid, public_jwk, sealed_private_key, signs_from)
 values (:kid, cast(:public_jwk as jsonb), :sealed_private_key, now() + :lead)
@@ -40,9 +40,9 @@ async def lock(session: Session) -> None:
     await session.execute(_LOCK, {"id": _ADVISORY_LOCK})
 
 
-async def published(session: Session) -> list[StoredKey]:
+async def published(session: Session | Statement) -> list[StoredKey]:
     """The keys that verifiers are to know, oldest first."""
-    rows = await session.execute(_PUBLISHED)
+    rows = await run(session, _PUBLISHED)
     return [
         StoredKey(row.kid, row.public_jwk, bytes(row.sealed_private_key), row.signs_from)
         for row in rows

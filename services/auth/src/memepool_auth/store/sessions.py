@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from memepool_auth.domain.session import Session as SignInSession
-from memepool_common.db import Session
+from memepool_common.db import Session, Statement, run
 
 _ADD_GRANT = text("""
 insert into sign_in_grant (grant_hash, user_id, expires_at)
@@ -69,10 +69,10 @@ _END = text("""
 update session set ended_at = now(), end_reason = :reason
 where id = any(:ids) and ended_at is null returning id
 """)
-_ENDED = text("""
+_ENDED = """
 select id from session
-where ended_at is not null and tokens_expire_at > now() - :margin order by id
-""")
+where ended_at is not null and tokens_expire_at > now() - %s order by id
+"""
 
 
 async def add_grant(
@@ -174,9 +174,9 @@ async def end(session: Session, ids: Sequence[UUID], reason: str) -> list[UUID]:
     return list(ended.scalars())
 
 
-async def ended_with_tokens(session: Session, margin: timedelta) -> list[UUID]:
+async def ended_with_tokens(session: Statement, margin: timedelta) -> list[UUID]:
     """The ended sessions of which an access token may live, or did less than `margin` ago."""
-    return list((await session.execute(_ENDED, {"margin": margin})).scalars())
+    return [row.id for row in await run(session, _ENDED, [margin])]
 
 
 def _session(row: Any) -> SignInSession:

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from memepool_auth.domain.user import Role, Stats, User
-from memepool_common.db import Session
+from memepool_common.db import Session, Statement, run
 
 _REGISTER = text("""
 insert into app_user (id, wallet_address, created_at) values (:id, :wallet_address, now())
@@ -42,9 +42,9 @@ _REVOKE = text("""
 update app_user set tokens_not_before = clock_timestamp() where id = :id
 returning tokens_not_before
 """)
-_REVOKED = text("""
-select id, tokens_not_before from app_user where tokens_not_before > now() - :window order by id
-""")
+_REVOKED = """
+select id, tokens_not_before from app_user where tokens_not_before > now() - %s order by id
+"""
 _STATS = text("""
 select uploads, submissions, votes, greatest(sats_staked, 0) as sats_staked, rounds_won,
   sats_earned
@@ -129,9 +129,9 @@ async def revoke_tokens(session: Session, user_id: UUID) -> datetime:
     return not_before
 
 
-async def revoked_within(session: Session, window: timedelta) -> dict[UUID, datetime]:
+async def revoked_within(session: Statement, window: timedelta) -> dict[UUID, datetime]:
     """The users whose tokens were voided in the last while, and when."""
-    rows = await session.execute(_REVOKED, {"window": window})
+    rows = await run(session, _REVOKED, [window])
     return {row.id: row.tokens_not_before for row in rows}
 
 

@@ -45,8 +45,9 @@ class AuthState:
         return await self._cache.get()
 
     async def _read(self) -> Snapshot:
-        async with self._database.read() as session:
+        async with self._database.statement() as session:
             ended = await sessions.ended_with_tokens(session, MARGIN)
+        async with self._database.statement() as session:
             revoked = await users.revoked_within(session, ACCESS_TOKEN_LIFETIME + MARGIN)
         claims = {
             "iss": self._issuer,

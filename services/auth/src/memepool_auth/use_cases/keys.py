@@ -32,7 +32,11 @@ class SigningKey:
 
 
 class KeyRing:
-    """The published keys, as of a second ago."""
+    """The published keys, as of a second ago.
+
+    They are read past the pool, as what has ended is: every process waits for them, and a flood of
+    sign-ins takes all connections of the pool.
+    """
 
     def __init__(self, database: Database, encryption_key: bytes) -> None:
         self._database = database
@@ -52,7 +56,7 @@ class KeyRing:
         return due[-1] if due else keys[0]
 
     async def _read(self) -> list[SigningKey]:
-        async with self._database.read() as session:
+        async with self._database.statement() as session:
             stored = await store.published(session)
         if not stored:
             msg = "there is no signing key yet"
