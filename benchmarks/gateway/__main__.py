@@ -70,7 +70,7 @@ async def gateway(upstream: str, redis_url: str | None) -> AsyncIterator[tuple[i
                 **dict.fromkeys(("auth", "content", "rounds", "payments"), upstream)
             ),
             authn=AuthnSettings(internal_url=auth_url),
-            rates=RateSettings(read=MANY),
+            rates=RateSettings(read=MANY, write=MANY),
             redis=RedisSettings(url=SecretStr(redis_url)) if redis_url else None,
         )
         public, _ = create_apps(settings, probes)
@@ -110,6 +110,7 @@ class Variant:
     port: int
     token: str = ""
     path: str = "/rounds/1/votes"
+    sent: bytes = b""
     cpu_us: list[float] = field(default_factory=list)
 
     async def measure(self, requests: int, connections: int) -> None:
@@ -122,7 +123,10 @@ class Variant:
     async def load(self, requests: int, connections: int) -> None:
         """So many requests over so many kept connections."""
         authorization = f"Authorization: {self.token}\r\n" if self.token else ""
-        request = f"GET {self.path} HTTP/1.1\r\nHost: x\r\n{authorization}\r\n".encode()
+        method = "POST" if self.sent else "GET"
+        length = f"Content-Length: {len(self.sent)}\r\n"
+        head = f"{method} {self.path} HTTP/1.1\r\nHost: x\r\n{authorization}{length}\r\n"
+        request = head.encode() + self.sent
 
         async def one(count: int) -> None:
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -185,6 +189,7 @@ def main() -> None:
                 Variant(name, process, port),
                 Variant(f"{name}, token", process, port, token),
                 Variant(f"{name}, cached", process, port, path="/rounds/1"),
+                Variant(f"{name}, write", process, port, token, sent=BODY[:100]),
             ]
         uvloop.run(compare(variants, arguments))
 

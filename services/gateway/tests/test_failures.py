@@ -10,7 +10,6 @@ import pytest
 
 from memepool_common import server
 from memepool_common.testing.waiting import until
-from memepool_gateway.settings import LimitSettings
 from services.gateway.tests.harness import (
     LIMITS,
     Echo,
@@ -58,7 +57,8 @@ async def test_a_body_too_large_is_refused_by_its_length_and_by_count(
 
 
 async def test_a_body_that_stops_coming_is_given_up(start_gateway: StartGateway) -> None:
-    async with upstream_of(Echo()) as url, start_gateway(url) as gateway:
+    limits = LIMITS.model_copy(update={"body_timeout_s": 0.2})
+    async with upstream_of(Echo()) as url, start_gateway(url, limits=limits) as gateway:
         answer = await exchange_bytes(
             gateway.port,
             b"POST /auth/challenge HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345",
@@ -76,7 +76,8 @@ async def test_an_upstream_that_does_not_answer_in_time(start_gateway: StartGate
         requests += 1
         await reader.read()  # until the gateway hangs up
 
-    async with scripted(silent) as url, start_gateway(url) as gateway:
+    limits = LIMITS.model_copy(update={"answer_timeout_s": 0.5})
+    async with scripted(silent) as url, start_gateway(url, limits=limits) as gateway:
         answer = await gateway.client.get("/rounds/1/votes")
     assert problem(answer) == (504, "service_timeout")
     assert requests == 1  # what may still be running is not started again
@@ -91,7 +92,7 @@ async def test_the_whole_exchange_has_a_limit(start_gateway: StartGateway) -> No
             await writer.drain()
             await asyncio.sleep(0.05)
 
-    limits = LimitSettings(answer_timeout_s=5.0, exchange_timeout_s=0.3)
+    limits = LIMITS.model_copy(update={"exchange_timeout_s": 2.0})  # the head comes before that
     async with scripted(drip) as url, start_gateway(url, limits=limits) as gateway:
         with pytest.raises(httpx.RemoteProtocolError):  # seen to be cut, not taken for whole
             await gateway.client.get("/rounds/1/bundle")
@@ -260,12 +261,11 @@ async def test_a_client_that_leaves_ends_the_upstreams_work(
         await reader.read()
         hung_up.set()
 
-    limits = LimitSettings(answer_timeout_s=60, body_timeout_s=60)
-    async with scripted(patient) as url, start_gateway(url, limits=limits) as gateway:
+    async with scripted(patient) as url, start_gateway(url) as gateway:
         _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        half = b"POST /auth/verify HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n12345"
+        half = b"POST /content/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n12345"
         writer.write(sent or half)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await arrived.wait()
             writer.close()
             await hung_up.wait()
@@ -285,10 +285,9 @@ async def test_the_pool_is_bounded_and_a_busy_service_does_not_hold_up_others(
         writer.write(OK)
         await writer.drain()
 
-    limits = LimitSettings(answer_timeout_s=10)
     async with scripted(wait) as slow, upstream_of(Echo()) as quick:
-        upstreams = {"rounds": slow, "connections_max": 2, "connect_timeout_s": 0.3}
-        async with start_gateway(quick, upstreams=upstreams, limits=limits) as gateway:
+        upstreams = {"rounds": slow, "connections_max": 2, "connect_timeout_s": 2.0}
+        async with start_gateway(quick, upstreams=upstreams) as gateway:
             waiting = [asyncio.create_task(gateway.client.get("/rounds/1/votes")) for _ in range(2)]
             await until(lambda: busy == 2)
             refused = await gateway.client.get("/rounds/1/votes")
@@ -299,6 +298,29 @@ async def test_the_pool_is_bounded_and_a_busy_service_does_not_hold_up_others(
     assert other.status_code == 200
     assert [answer.status_code for answer in answers] == [200, 200]
     assert busy == 2
+
+
+async def test_slow_clients_hold_no_connection_to_a_service(start_gateway: StartGateway) -> None:
+    echo = Echo()
+    upstreams = {"connections_max": 1}
+    async with upstream_of(echo) as url, start_gateway(url, upstreams=upstreams) as gateway:
+        head = b"POST /auth/challenge HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        halves = [
+            (head + b"Content-Length: 2\r\n\r\n{", b"}"),
+            (head + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", b"1\r\n}\r\n0\r\n\r\n"),
+        ]
+        slow = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in halves]
+        for (_, writer), (first, _) in zip(slow, halves, strict=True):
+            writer.write(first)
+        for _ in range(5):  # the slow ones have been heard of by then, or are later
+            assert (await gateway.client.post("/auth/challenge", json={})).status_code == 200
+        for (reader, writer), (_, rest) in zip(slow, halves, strict=True):
+            writer.write(rest)
+            async with asyncio.timeout(60):
+                assert (await reader.read()).startswith(b"HTTP/1.1 200")
+            writer.close()
+    assert [seen.body for seen in echo.seen] == [b"{}"] * 7
+    assert {seen.header("content-length") for seen in echo.seen} == {"2"}
 
 
 async def test_a_circuit_opens_after_failures_in_a_row_and_closes_again(
@@ -315,7 +337,7 @@ async def test_a_circuit_opens_after_failures_in_a_row_and_closes_again(
             writer.write(OK)
             await writer.drain()
 
-    upstreams = {"failures_max": 3, "open_s": 0.3}
+    upstreams = {"failures_max": 3, "open_s": 2.0}
     async with scripted(flaky) as url, start_gateway(url, upstreams=upstreams) as gateway:
         for _ in range(3):
             assert (await gateway.client.post("/auth/verify")).status_code == 502

@@ -170,7 +170,7 @@ async def test_a_chunked_body_is_passed_on_as_chunks(start_gateway: StartGateway
         yield b"b" * 400
 
     async with upstream_of(echo) as url, start_gateway(url) as gateway:
-        answer = await gateway.client.post("/auth/challenge", content=body())
+        answer = await gateway.client.post("/content/upload", content=body())
     assert answer.status_code == 200
     assert echo.seen[0].body == b"a" * 400 + b"b" * 400
     assert echo.seen[0].header("transfer-encoding") == "chunked"

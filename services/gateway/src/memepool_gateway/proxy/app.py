@@ -79,11 +79,15 @@ class Proxy:
             bytes_max=route.body_bytes_max,
             timeout_s=self._limits.body_timeout_s,
         )
-        self._add_own_headers(scope, headers, body)
         query = scope["query_string"].decode("ascii")
         target = f"{path}?{query}" if query else path
         try:
             async with asyncio.timeout(self._limits.exchange_timeout_s) as deadline:
+                if body.exists and route.body_bytes_max <= self._limits.body_bytes_max:
+                    await (
+                        body.take_in()
+                    )  # or slow clients could hold all of a service's connections
+                self._add_own_headers(scope, headers, body)
                 watcher = asyncio.create_task(_end_when_gone(body, deadline))
                 try:
                     if route.cached and asks_for_everybody(scope) and not body.exists:

@@ -37,6 +37,7 @@ class RequestBody:
         self.length = _declared_length(scope)
         self.exists = self.length is None or self.length > 0
         self.failure: Problem | ClientGone | None = None
+        self._whole: bytes | None = None
         self._finished = asyncio.Event()
         if not self.exists:
             self._finished.set()
@@ -47,6 +48,22 @@ class RequestBody:
     def finished(self) -> bool:
         """Whether all of it has been read."""
         return self._finished.is_set()
+
+    async def take_in(self) -> None:
+        """Read all of it, before a service hears of it.
+
+        Raises:
+            Problem, ClientGone: as `chunks`.
+        """
+        self._whole = b"".join([chunk async for chunk in self.chunks()])
+        self.length = len(self._whole)
+
+    @property
+    def content(self) -> bytes | AsyncIterator[bytes] | None:
+        """What a service is sent."""
+        if self._whole is not None:
+            return self._whole
+        return self.chunks() if self.exists else None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body, piece by piece.

@@ -117,7 +117,7 @@ class Upstream:
             method,
             URL(self._url + target, encoded=True),
             headers=headers,
-            data=body.chunks() if body.exists else None,
+            data=body.content,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(
                 total=None,
