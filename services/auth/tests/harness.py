@@ -87,7 +87,7 @@ class Replica:
         async def refused() -> bool:
             return (await self.me(client)).status_code == 401
 
-        await until(refused, timeout_s=5.0)
+        await until(refused)
 
 
 Start = Callable[..., Awaitable[Replica]]

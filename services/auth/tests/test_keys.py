@@ -101,7 +101,7 @@ async def test_the_command_is_on_the_command_line(auth: Replica) -> None:
     printed, _ = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0
     kid = printed.decode().split()[1]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while kid not in {key["kid"] for key in (await auth.http.get(JWKS)).json()["keys"]}:
             await asyncio.sleep(0.1)
 

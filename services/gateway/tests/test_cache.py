@@ -25,7 +25,7 @@ OpenStore = Callable[[], AbstractAsyncContextManager[CacheStore]]
 
 @contextlib.asynccontextmanager
 async def redis_store(url: str) -> AsyncIterator[RedisStore]:
-    redis = RedisClient(RedisSettings(url=SecretStr(url), timeout_s=2.0))
+    redis = RedisClient(RedisSettings(url=SecretStr(url), timeout_s=30.0))
     try:
         yield RedisStore(redis)
     finally:

@@ -36,7 +36,7 @@ OpenCounter = Callable[[ClockMs], AbstractAsyncContextManager[RateCounter]]
 
 @contextlib.asynccontextmanager
 async def redis_counter(url: str, clock: ClockMs) -> AsyncIterator[RedisCounter]:
-    redis = RedisClient(RedisSettings(url=SecretStr(url), timeout_s=2.0))
+    redis = RedisClient(RedisSettings(url=SecretStr(url), timeout_s=30.0))
     try:
         yield RedisCounter(redis, clock)
     finally:
@@ -193,7 +193,12 @@ async def test_without_redis_each_counts_alone_and_then_together_again(
 
 
 async def test_a_redis_that_hangs_costs_one_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memepool_gateway.limits.redis_counter.AWAY_S", 60.0)
+    connections = 0
+
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
         await reader.read()
         writer.close()
 
@@ -202,9 +207,8 @@ async def test_a_redis_that_hangs_costs_one_wait(monkeypatch: pytest.MonkeyPatch
     url = SecretStr(f"redis://127.0.0.1:{port}/0")
     redis = RedisClient(RedisSettings(url=url, timeout_s=0.2))
     counter = RedisCounter(redis, Clock())
-    began_s = asyncio.get_running_loop().time()
     found = await asyncio.gather(*(allowed(counter, 5) for _ in range(500)))
     assert sum(found) == 5
-    assert asyncio.get_running_loop().time() - began_s < 2.0
     await redis.close()
     server.close()
+    assert connections == 1

@@ -53,17 +53,17 @@ async def test_the_worker_writes_what_replicas_tell(
         vote = counted((uuid4(), meme, 1), sequence=1, stakes=1)
         await first.publish([vote])
         await until(lambda: bool(first.acknowledged))
-        assert (await reader.next(timeout_s=20)).data["pot"] == 1
+        assert (await reader.next()).data["pot"] == 1
         workers.append(asyncio.create_task(run(settings, second, Probes(), stops[1])))
         later = counted((uuid4(), meme, 1), sequence=2, stakes=2)
         await second.publish([vote, later])  # waits for its turn, and one comes again
         await asyncio.sleep(0.2)
         assert not second.acknowledged
         stops[0].set()
-        await until(lambda: len(second.acknowledged) == 2, timeout_s=20)
-        told = await reader.next(timeout_s=20)
+        await until(lambda: len(second.acknowledged) == 2)
+        told = await reader.next()
         while told.data["pot"] == 1:  # from the vote that came again: its fold began anew
-            told = await reader.next(timeout_s=20)
+            told = await reader.next()
         assert told.data["pot"] == 2
         stops[1].set()
         await asyncio.gather(*workers)
@@ -102,7 +102,7 @@ async def test_a_redis_that_is_killed_and_started_again(
                 await cut.ended()  # its client comes again
         finally:
             private_redis.start()
-        told = await reader.next(timeout_s=10)
+        told = await reader.next()
         assert told.name == "gap"
         await gateway.stream.append([public(2)])
         assert (await reader.next()).data == {"number": 2}

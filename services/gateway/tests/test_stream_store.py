@@ -33,7 +33,7 @@ async def open_redis(redis_url: str) -> AsyncIterator[Callable[..., RedisStream]
     async with AsyncExitStack() as stack:
 
         def open_one(**settings: int) -> RedisStream:
-            redis = RedisSettings(url=SecretStr(redis_url), timeout_s=2.0)
+            redis = RedisSettings(url=SecretStr(redis_url), timeout_s=30.0)
             store = RedisStream(redis, StreamSettings(**settings))
             stack.push_async_callback(store.close)
             return store
@@ -187,7 +187,7 @@ async def test_one_process_writes_and_another_takes_over_where_it_ended(
     assert not await second.hold()
     with pytest.raises(NotTheWriterError):
         await second.append([draft(2)])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await second.hold():
             await asyncio.sleep(0.01)
     await second.append([draft(1)], event)  # delivered again, as the first one died

@@ -141,7 +141,7 @@ class Running:
 
     async def __aexit__(self, *_: object) -> None:
         self.stopping.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await self.task
 
     async def entries(self, name: str | None = None) -> list[Entry]:
