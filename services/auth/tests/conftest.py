@@ -34,8 +34,10 @@ def admin_wallet() -> Wallet:
 def database_settings(
     database_settings_for: Callable[..., DatabaseSettings],
 ) -> DatabaseSettings:
-    """A database of the test's own."""
-    return database_settings_for("auth")
+    """A database of the test's own, with as much time as a busy machine may need."""
+    limits = ("pool_timeout_s", "statement_timeout_s", "lock_timeout_s")
+    times = dict.fromkeys((*limits, "idle_in_transaction_timeout_s"), 120.0)
+    return database_settings_for("auth").model_copy(update=times)
 
 
 @contextlib.asynccontextmanager
