@@ -84,9 +84,7 @@ class Proxy:
         try:
             async with asyncio.timeout(self._limits.exchange_timeout_s) as deadline:
                 if body.exists and route.body_bytes_max <= self._limits.body_bytes_max:
-                    await (
-                        body.take_in()
-                    )  # or slow clients could hold all of a service's connections
+                    await body.take_in()  # or slow clients would hold all connections to a service
                 self._add_own_headers(scope, headers, body)
                 watcher = asyncio.create_task(_end_when_gone(body, deadline))
                 try:
