@@ -1,7 +1,8 @@
 """Who may do what: docs/access.md against every operation of the API, through the gateway.
 
-And: who has ended or is suspended is refused by the gateway and by each service, within a second,
-and from the first request on after all of them have restarted.
+And: who has ended or is suspended is refused by the gateway and by each service (auth's
+`test_auth_state` adds up the intervals to the second that is promised), and from the first request
+on after all of them have restarted.
 """
 
 import asyncio
@@ -34,8 +35,6 @@ ROLES = ("anonymous", "viewer", "creator", "admin", "suspended", "ended")
 CELLS = {"yes", "401", "403", "token"}
 ENDS_ITS_SESSION = "endSession"
 AT_ONCE = 4
-REFUSED_WITHIN_S = 5.0
-"""A second is promised, and auth's own tests hold it to that. Here one event loop runs all."""
 SERVICES = ("auth", "content", "rounds", "payments")
 READS = {
     "content": ("GET", "/content/audit"),
@@ -129,7 +128,7 @@ async def headers(world: World) -> dict[str, dict[str, str]]:
     await people["admin"].call("PUT", suspension, json={"reason": "a test"})
     await people["ended"].call("DELETE", "/auth/session")
     everywhere = product(("suspended", "ended"), ("gateway", *SERVICES))
-    async with httpx.AsyncClient(timeout=TIMEOUT_S) as http, asyncio.timeout(REFUSED_WITHIN_S):
+    async with httpx.AsyncClient(timeout=TIMEOUT_S) as http, asyncio.timeout(TIMEOUT_S):
         await asyncio.gather(
             *(refused_by(http, world, service, sent[name]) for name, service in everywhere)
         )
