@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from functools import partial
 from typing import Any
 
 import pytest
@@ -199,12 +200,12 @@ async def test_an_ended_session_is_refused_everywhere(world: Any) -> None:
     assert (await world.http.get("/payments/balance", headers=headers)).status_code == 200
     assert (await world.http.delete("/auth/session", headers=headers)).status_code == 204
 
-    async def refused() -> bool:
+    async def refused(path: str) -> bool:
         answer = await world.http.get(path, headers=headers)
         return (answer.status_code, answer.json().get("code")) == (401, "session_ended")
 
     for path in ("/auth/me", "/payments/balance", "/content/audit", "/rounds/audit"):
-        await world.until(refused)
+        await world.until(partial(refused, path))
 
 
 async def test_a_reorganised_deposit_is_taken_back_and_credited_again(world: Any) -> None:
