@@ -21,8 +21,8 @@ from memepool_common.web.model import (
     Page,
     Timestamp,
     WireModel,
+    cut_page,
     decode_cursor,
-    encode_cursor,
 )
 
 _RECORD = (
@@ -117,11 +117,9 @@ def audit_router(service: str) -> APIRouter:
             (before,) = decode_cursor(cursor, int)
             query = query.where(audit_log.c.id < before)
         found = (await session.execute(query)).mappings().all()
-        items = [AuditEntry.model_validate({**row, "id": str(row["id"])}) for row in found[:limit]]
-        more = len(found) > limit
-        return Page(
-            items=items, next_cursor=encode_cursor(found[limit - 1]["id"]) if more else None
-        )
+        shown, more = cut_page(found, limit, lambda row: (row["id"],))
+        items = [AuditEntry.model_validate({**row, "id": str(row["id"])}) for row in shown]
+        return Page(items=items, next_cursor=more)
 
     router.add_api_route(
         f"/{service}/audit",

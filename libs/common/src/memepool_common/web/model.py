@@ -3,6 +3,7 @@
 import base64
 import binascii
 import functools
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -103,6 +104,7 @@ Cursor = Annotated[
 ]
 
 Item = TypeVar("Item")
+Row = TypeVar("Row")
 
 
 class Page(WireModel, Generic[Item]):
@@ -115,6 +117,20 @@ class Page(WireModel, Generic[Item]):
 def encode_cursor(*position: Any) -> str:
     """The place after the last row of a page, opaque to clients."""
     return base64.urlsafe_b64encode(orjson.dumps(position, default=str)).rstrip(b"=").decode()
+
+
+def cut_page(
+    found: Sequence[Row], limit: int, place: Callable[[Row], tuple[Any, ...]]
+) -> tuple[Sequence[Row], str | None]:
+    """The rows of a page, and the cursor of the next page if there is one.
+
+    Args:
+        found: the rows, of which `limit + 1` were asked for.
+        limit: rows on the page at the most.
+        place: a row's position in the list.
+    """
+    shown = found[:limit]
+    return shown, encode_cursor(*place(shown[-1])) if len(found) > limit else None
 
 
 def decode_cursor(cursor: str, *types: type) -> tuple[Any, ...]:

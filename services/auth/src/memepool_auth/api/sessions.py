@@ -23,8 +23,8 @@ from memepool_common.web.model import (
     Cursor,
     Limit,
     Page,
+    cut_page,
     decode_cursor,
-    encode_cursor,
 )
 from memepool_common.web.problem import Problem
 
@@ -82,9 +82,9 @@ async def list_sessions(
     """Your live sessions, newest first."""
     before = decode_cursor(cursor, UUID)[0] if cursor is not None else None
     found = await store.live(session, caller.user_id, limit + 1, before)
-    items = [SessionModel.of(each, caller.session_id) for each in found[:limit]]
-    more = len(found) > limit
-    return Page(items=items, next_cursor=encode_cursor(items[-1].id) if more else None)
+    shown, more = cut_page(found, limit, lambda each: (each.id,))
+    items = [SessionModel.of(each, caller.session_id) for each in shown]
+    return Page(items=items, next_cursor=more)
 
 
 @router.delete("/auth/sessions", status_code=204)

@@ -13,8 +13,8 @@ from memepool_common.web.model import (
     Limit,
     Page,
     QueryText,
+    cut_page,
     decode_cursor,
-    encode_cursor,
 )
 from memepool_content.api.parameters import ContentId
 from memepool_content.api.schemas import Content, ContentStatus, ContentUpdate, content_of
@@ -47,11 +47,8 @@ async def list_content(  # each filter is a parameter
         before=decode_cursor(cursor, UUID)[0] if cursor is not None else None,
         limit=limit + 1,
     )
-    more = len(found) > limit
-    return Page(
-        items=[content_of(meme, viewer_id) for meme in found[:limit]],
-        next_cursor=encode_cursor(found[limit - 1].id) if more else None,
-    )
+    shown, more = cut_page(found, limit, lambda meme: (meme.id,))
+    return Page(items=[content_of(meme, viewer_id) for meme in shown], next_cursor=more)
 
 
 @router.get("/content/{contentId}", summary="One meme")

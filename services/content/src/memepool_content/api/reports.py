@@ -15,8 +15,8 @@ from memepool_common.web.model import (
     Cursor,
     Limit,
     Page,
+    cut_page,
     decode_cursor,
-    encode_cursor,
 )
 from memepool_content.api.parameters import ContentId, ReportId
 from memepool_content.api.schemas import DecisionRequest, Report, ReportRequest, report_of
@@ -72,11 +72,8 @@ async def list_content_reports(
     """For admins, the oldest first."""
     after = decode_cursor(cursor, UUID)[0] if cursor is not None else None
     found = await store.queue(session, after, limit + 1)
-    more = len(found) > limit
-    return Page(
-        items=[report_of(item) for item in found[:limit]],
-        next_cursor=encode_cursor(found[limit - 1].id) if more else None,
-    )
+    shown, more = cut_page(found, limit, lambda item: (item.id,))
+    return Page(items=[report_of(item) for item in shown], next_cursor=more)
 
 
 @router.post(

@@ -12,8 +12,8 @@ from memepool_common.web.model import (
     Cursor,
     Limit,
     Page,
+    cut_page,
     decode_cursor,
-    encode_cursor,
 )
 from memepool_common.web.money import MoneyRoute
 from memepool_common.web.problem import not_built_yet
@@ -83,13 +83,11 @@ async def list_deposits(
         before=None if before is None else (before[0], before[1], before[2]),
         limit=limit + 1,
     )
-    shown = found[:limit]
-    last = shown[-1] if len(found) > limit else None
-    required = settings.chain.credit_confirmations
-    return Page(
-        items=[_deposit(row, required) for row in shown],
-        next_cursor=last and encode_cursor(last.created_at.isoformat(), last.txid, last.vout),
+    shown, more = cut_page(
+        found, limit, lambda row: (row.created_at.isoformat(), row.txid, row.vout)
     )
+    required = settings.chain.credit_confirmations
+    return Page(items=[_deposit(row, required) for row in shown], next_cursor=more)
 
 
 @router.get("/deposits/{depositId}", summary="One of your deposits")

@@ -12,8 +12,8 @@ from memepool_common.web.model import (
     Limit,
     Page,
     Timestamp,
+    cut_page,
     decode_cursor,
-    encode_cursor,
 )
 from memepool_payments.api.deps import Member, SettingsDep
 from memepool_payments.api.models import Balance, Transaction, TransactionType
@@ -56,12 +56,8 @@ async def list_history(
         to_time=to_time,
         limit=limit + 1,
     )
-    shown = found[:limit]
-    more = len(found) > limit
-    return Page(
-        items=[_transaction(each, caller.user_id) for each in shown],
-        next_cursor=encode_cursor(shown[-1].journal_id, shown[-1].line) if more else None,
-    )
+    shown, more = cut_page(found, limit, lambda each: (each.journal_id, each.line))
+    return Page(items=[_transaction(each, caller.user_id) for each in shown], next_cursor=more)
 
 
 @router.get("/transactions/{transactionId}", summary="One of your transactions")

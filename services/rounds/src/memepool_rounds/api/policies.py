@@ -14,8 +14,8 @@ from memepool_common.web.model import (
     Cursor,
     Limit,
     Page,
+    cut_page,
     decode_cursor,
-    encode_cursor,
 )
 from memepool_rounds.api.models import PolicyRequest, ScheduledPolicy
 from memepool_rounds.domain.errors import InvalidPolicy, NoRoundYet, PolicyExists
@@ -32,8 +32,7 @@ async def list_policies(
     """All policies, the latest scheduled first."""
     below = decode_cursor(cursor, int)[0] if cursor else None
     found = await policies.newest(session, below=below, limit=limit + 1)
-    shown = found[:limit]
-    more = encode_cursor(shown[-1].seq) if len(found) > limit else None
+    shown, more = cut_page(found, limit, lambda each: (each.seq,))
     return Page(items=[ScheduledPolicy.scheduled(each) for each in shown], next_cursor=more)
 
 

@@ -14,8 +14,8 @@ from memepool_common.web.model import (
     Cursor,
     Limit,
     Page,
+    cut_page,
     decode_cursor,
-    encode_cursor,
 )
 from memepool_rounds.api.deps import DatabaseDep, Leaf, RoundId, SettingsDep
 from memepool_rounds.api.models import Results, Round, pot_of
@@ -36,8 +36,7 @@ async def list_rounds(
     """All rounds, newest first."""
     below = decode_cursor(cursor, int)[0] if cursor else None
     found = await rounds.newest(session, below=below, limit=limit + 1)
-    shown = found[:limit]
-    more = encode_cursor(shown[-1].id) if len(found) > limit else None
+    shown, more = cut_page(found, limit, lambda each: (each.id,))
     return Page(items=await _views(session, shown), next_cursor=more)
 
 

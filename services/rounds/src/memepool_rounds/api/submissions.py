@@ -18,8 +18,8 @@ from memepool_common.web.model import (
     Cursor,
     Limit,
     Page,
+    cut_page,
     decode_cursor,
-    encode_cursor,
 )
 from memepool_rounds.api.deps import (
     ContentId,
@@ -49,10 +49,9 @@ async def list_submissions(
     stored = await find_round(session, round_id)
     place = (after[0], after[1]) if after else None
     found = await submissions.page(session, stored.id, after=place, limit=limit + 1)
-    shown = found[:limit]
-    more = None
-    if len(found) > limit:
-        more = encode_cursor(shown[-1].submitted_at.isoformat(), shown[-1].content_id)
+    shown, more = cut_page(
+        found, limit, lambda each: (each.submitted_at.isoformat(), each.content_id)
+    )
     return Page(items=[Submission.of(each) for each in shown], next_cursor=more)
 
 

@@ -17,8 +17,8 @@ from memepool_common.web.model import (
     Cursor,
     Limit,
     Page,
+    cut_page,
     decode_cursor,
-    encode_cursor,
     rfc3339,
 )
 from memepool_common.web.money import MoneyRoute
@@ -134,8 +134,7 @@ async def list_votes(
             raise Problem(401, "token_required", detail, headers={"WWW-Authenticate": "Bearer"})
         voter_id = caller.user_id
     found = await votes.page(session, stored.id, voter_id=voter_id, after=after, limit=limit + 1)
-    shown = found[:limit]
-    more = encode_cursor(shown[-1].sequence) if len(found) > limit else None
+    shown, more = cut_page(found, limit, lambda each: (each.sequence,))
     return Page(items=[Vote.of(each) for each in shown], next_cursor=more)
 
 
