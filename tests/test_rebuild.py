@@ -24,8 +24,8 @@ from memepool_auth.domain.user import Stats
 from memepool_auth.store import users
 from memepool_common.db import Database
 from memepool_common.events import NewEvent, outbox, run_consumer, run_relay
-from memepool_common.events.bus import Message
-from memepool_common.events.rabbitmq import BusUnavailableError, RabbitBus
+from memepool_common.events.bus import BusUnavailableError, Message
+from memepool_common.events.rabbitmq import RabbitBus
 from memepool_common.events.rabbitmq_topology import REPUBLISH_EXCHANGE, republish_key
 from memepool_common.events.republish import republish
 from memepool_common.ids import uuid7

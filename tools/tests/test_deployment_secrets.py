@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from memepool_common.events.bus import Message, Topology
-from memepool_common.events.rabbitmq import BusUnavailableError, RabbitBus
+from memepool_common.events.bus import BusUnavailableError, Message, Topology
+from memepool_common.events.rabbitmq import RabbitBus
 from memepool_sandbox.rabbitmq_server import RabbitmqServer
 from tools.deployment_secrets import (
     ROOT,

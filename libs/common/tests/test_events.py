@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from memepool_common.db import Database, Session, Statement, run
 from memepool_common.events import Event, NewEvent, Subscription, outbox
-from memepool_common.events.bus import UNROUTED_QUEUE, Bus
+from memepool_common.events.bus import UNROUTED_QUEUE, Bus, Delivery, Inlet
 from memepool_common.events.consumer import rows_in_sql
 from memepool_common.events.envelope import PUBLIC, from_message, to_message
 from memepool_common.testing import CountedBus, UnreliableBus, until
@@ -220,6 +220,50 @@ async def test_a_consumer_without_its_broker_says_so(
     back.set()
     await bus.drain(database)
     assert (await effects(), paused()) == (["a"], 0)
+    stopping.set()
+    await asyncio.gather(relay, consuming)
+
+
+async def test_poison_that_cannot_be_put_aside_yet_returns_nothing_to_the_queue(
+    database: Database,
+    bus: CountedBus,
+    effects: Effects,
+    dead_letters: Callable[[str], Awaitable[list[tuple[str, int]]]],
+) -> None:
+    refusals = [ConnectionError("no room")] * 3
+    subscribed = 0
+    consumer = subscription(retry_delays_s=())
+    await bus.declare({consumer.queue: consumer.routing_keys})
+
+    class _FullBus:
+        """Takes no dead letters for a while."""
+
+        @contextlib.asynccontextmanager
+        async def subscribe(self, queue: str) -> AsyncIterator[Inlet]:
+            nonlocal subscribed
+            subscribed += 1
+            async with bus.subscribe(queue) as inlet:
+                put_aside = inlet.dead_letter
+
+                async def dead_letter(delivery: Delivery, reason: str) -> None:
+                    if refusals:
+                        assert await effects() == ["a", "b"]  # what is well does not wait for it
+                        raise refusals.pop()
+                    await put_aside(delivery, reason)
+
+                inlet.dead_letter = dead_letter  # type: ignore[method-assign]  # a test double
+                yield inlet
+
+    await announce(database, "poison", "a", "b")
+    stopping = asyncio.Event()
+    relay = asyncio.create_task(run_relay(database, bus, "/sample", stopping))
+    await until(lambda: bus.unsettled(consumer.queue) == 3)
+    consuming = asyncio.create_task(
+        run_consumer(database, _FullBus(), consumer, stopping)  # type: ignore[arg-type]  # a test double
+    )
+    await bus.drain(database)
+    assert (await effects(), subscribed) == (["a", "b"], 1)
+    assert await dead_letters(consumer.queue) == [("ValueError('cannot be handled')", 0)]
     stopping.set()
     await asyncio.gather(relay, consuming)
 

@@ -7,8 +7,8 @@ from uuid import UUID
 import aio_pika
 import pytest
 
-from memepool_common.events.bus import Delivery, Message
-from memepool_common.events.rabbitmq import BusUnavailableError, NotRoutedError, RabbitBus
+from memepool_common.events.bus import BusUnavailableError, Delivery, Message
+from memepool_common.events.rabbitmq import NotRoutedError, RabbitBus
 from memepool_common.events.rabbitmq_topology import (
     DELIVERY_LIMIT,
     EVENTS_EXCHANGE,

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from memepool_common.events.bus import Bus, Topology
+from memepool_common.events.bus import Bus, BusUnavailableError, Topology
 from memepool_common.events.consumer import Subscription, run_consumer
 from memepool_common.events.errors import is_infrastructure
-from memepool_common.events.rabbitmq import BusUnavailableError, RabbitBus
+from memepool_common.events.rabbitmq import RabbitBus
 from memepool_common.events.relay import run_relay
 from memepool_common.pausing import pause
 from memepool_common.settings import BusSettings

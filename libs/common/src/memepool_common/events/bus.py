@@ -13,6 +13,14 @@ UNROUTED_QUEUE = "unrouted"
 """The catch-all: what no queue is bound to ends here, so that nothing is dropped unseen."""
 
 
+class BusUnavailableError(ConnectionError):
+    """The broker, or the queue asked for, is away; the same work may succeed later."""
+
+
+class InletLostError(BusUnavailableError):
+    """This inlet will never work again, and its deliveries are back in the queue."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """An event as bytes: CloudEvents 1.0 binary mode, attributes in `ce-` headers."""
@@ -38,7 +46,10 @@ class Delivery:
 
 
 class Inlet(Protocol):
-    """One consumer's end of a queue. Unsettled deliveries return to the queue when it closes."""
+    """One consumer's end of a queue. Unsettled deliveries return to the queue when it closes.
+
+    Every method raises `InletLostError` once the inlet is lost.
+    """
 
     async def receive(self, size_max: int, timeout_s: float) -> Sequence[Delivery]:
         """Up to `size_max` deliveries as soon as there is one; none after `timeout_s`."""

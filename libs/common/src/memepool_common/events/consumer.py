@@ -8,6 +8,7 @@ and rejects nothing.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import structlog
@@ -17,7 +18,7 @@ from sqlalchemy import text
 from memepool_common import telemetry
 from memepool_common.arrays import uuids
 from memepool_common.db import Database, Session, Statement
-from memepool_common.events.bus import Bus, Delivery, Inlet
+from memepool_common.events.bus import Bus, Delivery, Inlet, InletLostError
 from memepool_common.events.envelope import Event, NotAnEventError, from_message, require_sender
 from memepool_common.events.errors import is_infrastructure
 from memepool_common.pausing import pause
@@ -131,42 +132,57 @@ class _Consumer:
         self.stopping = stopping
 
     async def work(self, inlet: Inlet, deliveries: Sequence[Delivery]) -> None:
-        """Settle every delivery, or none when we stop while infrastructure is away."""
+        """Settle every delivery; told to stop while infrastructure is away, those that can be.
+
+        What fails by itself is put aside last: what is well does not wait for room for it.
+        """
         parsed: list[tuple[Delivery, Event]] = []
+        failed: list[tuple[Delivery, Exception]] = []
         for delivery in deliveries:
             try:
                 event = from_message(delivery.message)
                 require_sender(event, delivery.sender)
                 parsed.append((delivery, event))
             except NotAnEventError as error:
-                await self._dead_letter(inlet, delivery, f"not an event: {error}")
+                failed.append((delivery, error))
         if parsed:
-            await self._settle(inlet, parsed)
+            await self._settle(inlet, parsed, failed)
+        for delivery, reason in failed:
+            await self._or_pause(partial(self._fail, inlet, delivery, reason))
 
-    async def _settle(self, inlet: Inlet, batch: Sequence[tuple[Delivery, Event]]) -> None:
+    async def _settle(
+        self,
+        inlet: Inlet,
+        batch: Sequence[tuple[Delivery, Event]],
+        failed: list[tuple[Delivery, Exception]],
+    ) -> None:
         try:
-            if not await self._handle_or_pause([event for _, event in batch]):
+            if not await self._or_pause(partial(self._handle, [event for _, event in batch])):
                 return
         except Exception as error:  # noqa: BLE001 - the poison is singled out and kept
             if len(batch) == 1:
-                await self._fail(inlet, batch[0][0], error)
+                failed.append((batch[0][0], error))
                 return
             middle = len(batch) // 2
-            await self._settle(inlet, batch[:middle])
-            await self._settle(inlet, batch[middle:])
+            await self._settle(inlet, batch[:middle], failed)
+            await self._settle(inlet, batch[middle:], failed)
             return
         await inlet.ack([delivery for delivery, _ in batch])
         telemetry.CONSUMED.labels(self.subscription.queue, "done").inc(len(batch))
 
-    async def _handle_or_pause(self, events: Sequence[Event]) -> bool:
-        """Handle the batch, waiting while infrastructure is away. False: told to stop."""
+    async def _or_pause(self, act: Callable[[], Awaitable[None]]) -> bool:
+        """Act, waiting while infrastructure is away. False: told to stop.
+
+        Raises:
+            InletLostError: there is nothing to wait for.
+        """
         paused = telemetry.CONSUMER_PAUSED.labels(self.subscription.queue)
         pause_s = 0.1
         while True:
             try:
-                await self._handle(events)
+                await act()
             except Exception as error:
-                if not is_infrastructure(error):
+                if isinstance(error, InletLostError) or not is_infrastructure(error):
                     raise
                 log.warning("consumer_paused", queue=self.subscription.queue, error=repr(error))
                 paused.set(1)
@@ -220,23 +236,16 @@ class _Consumer:
     async def _fail(self, inlet: Inlet, delivery: Delivery, error: Exception) -> None:
         queue = self.subscription.queue
         delays_s = self.subscription.retry_delays_s
-        if delivery.attempts < len(delays_s):
-            telemetry.CONSUMED.labels(queue, "retried").inc()
-            log.warning(
-                "event_failed", queue=queue, event_id=str(delivery.message.id), error=repr(error)
-            )
+        told = {"queue": queue, "event_id": str(delivery.message.id)}
+        if isinstance(error, NotAnEventError):
+            reason = f"not an event: {error}"[:500]
+        elif delivery.attempts < len(delays_s):
             await inlet.retry(delivery, delays_s[delivery.attempts])
+            telemetry.CONSUMED.labels(queue, "retried").inc()
+            log.warning("event_failed", **told, error=repr(error))
+            return
         else:
-            await self._dead_letter(inlet, delivery, repr(error))
-
-    async def _dead_letter(self, inlet: Inlet, delivery: Delivery, reason: str) -> None:
-        queue = self.subscription.queue
+            reason = repr(error)[:500]
+        await inlet.dead_letter(delivery, reason)
         telemetry.CONSUMED.labels(queue, "dead_lettered").inc()
-        log.error(
-            "event_dead_lettered",
-            queue=queue,
-            event_id=str(delivery.message.id),
-            type=delivery.message.routing_key,
-            reason=reason[:500],
-        )
-        await inlet.dead_letter(delivery, reason[:500])
+        log.error("event_dead_lettered", **told, type=delivery.message.routing_key, reason=reason)

@@ -25,7 +25,13 @@ from aiormq.abc import DeliveredMessage, FieldTable
 from pamqp.commands import Basic
 
 from memepool_common.events import rabbitmq_topology as layout
-from memepool_common.events.bus import Delivery, Message, Topology
+from memepool_common.events.bus import (
+    BusUnavailableError,
+    Delivery,
+    InletLostError,
+    Message,
+    Topology,
+)
 
 TIMEOUT_S = 10.0
 DECLARE_TIMEOUT_S = 60.0
@@ -38,10 +44,6 @@ PREFETCH = 512
 _BODY_HEADERS = ("content-type", "content-encoding")
 _PERSISTENT = 2
 log = structlog.get_logger(__name__)
-
-
-class BusUnavailableError(ConnectionError):
-    """The broker, or the queue asked for, is away; the same work may succeed later."""
 
 
 class NotRoutedError(BusUnavailableError):
@@ -91,10 +93,12 @@ class RabbitBus:
                 await channel.close()
         self._topology = topology
 
-    async def _declare_again(self, error: Exception) -> None:
-        if self._topology is not None:
+    async def mend(self, error: Exception | None) -> None:
+        """Make everything exist again if the error says that something of it is missing."""
+        if self._topology is not None and _is_missing(error):
             log.warning("topology_vanished", error=repr(error))
-            await self.declare(self._topology)
+            with contextlib.suppress(BusUnavailableError):
+                await self.declare(self._topology)
 
     async def publish(self, messages: Sequence[Message]) -> Sequence[Exception | None]:
         """Hand messages to every bound queue, in order, each answered for by the broker."""
@@ -105,9 +109,7 @@ class RabbitBus:
                 for each in messages[start : start + CHUNK]
             ]
             outcomes += await self.send(chunk)
-        if lost := next((error for error in outcomes if _is_missing(error)), None):
-            with contextlib.suppress(BusUnavailableError):
-                await self._declare_again(lost)
+        await self.mend(next(filter(_is_missing, outcomes), None))
         return outcomes
 
     @contextlib.asynccontextmanager
@@ -124,8 +126,7 @@ class RabbitBus:
                     await inlet.open(await self._consuming.open_channel())
             yield inlet
         except BusUnavailableError as error:
-            if _is_missing(error):
-                await self._declare_again(error)
+            await self.mend(error)
             raise
         finally:
             await inlet.close()
@@ -229,7 +230,7 @@ class _QueueInlet:
                 async with asyncio.timeout(timeout_s):
                     await self._woken.wait()
         if self._lost is not None:
-            raise BusUnavailableError(self._lost)
+            raise InletLostError(self._lost)
         count = min(size_max, len(self._arrived))
         received = [self._delivery(self._arrived.popleft()) for _ in range(count)]
         self._unsettled.update((each.tag, None) for each in received)
@@ -239,7 +240,7 @@ class _QueueInlet:
         tags = sorted(each.tag for each in deliveries)
         if not tags:
             return
-        with _failures_named():
+        with _failures_named(InletLostError):
             if list(islice(self._unsettled, len(tags))) == tags:
                 await self._wire.basic_ack(tags[-1], multiple=True)
             else:
@@ -264,11 +265,14 @@ class _QueueInlet:
 
     async def _move(self, delivery: Delivery, exchange: str, key: str, notes: FieldTable) -> None:
         """Publish a copy, and only when the broker has it, settle the original."""
+        if self._lost is not None:
+            raise InletLostError(self._lost)
         message = delivery.message
         notes |= {"x-routing-key": message.routing_key, "x-sender": delivery.sender or ""}
         properties = self._bus.properties(message, notes)
         (error,) = await self._bus.send([(exchange, key, properties, message.body)])
         if error is not None:
+            await self._bus.mend(error)
             raise error
         await self.ack([delivery])
 
@@ -358,14 +362,16 @@ def _is_missing(error: Exception | None) -> bool:
 
 
 @contextlib.contextmanager
-def _failures_named() -> Iterator[None]:
+def _failures_named(
+    kind: type[BusUnavailableError] = BusUnavailableError,
+) -> Iterator[None]:
     """The libraries' many ways of saying that the broker is away, as one."""
     try:
         yield
     except BusUnavailableError:
         raise
     except (AMQPError, OSError, RuntimeError) as error:
-        raise BusUnavailableError(repr(error)) from error
+        raise kind(repr(error)) from error
 
 
 def _uuid(text: str | None) -> UUID:

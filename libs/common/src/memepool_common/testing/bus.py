@@ -84,6 +84,10 @@ class CountedBus:
         async with self._bus.subscribe(queue) as inlet:
             yield _CountedInlet(inlet, self._unsettled, queue)
 
+    def unsettled(self, queue: str) -> int:
+        """How many copies wait to be settled."""
+        return self._unsettled[queue]
+
     async def drain(self, *outboxes: Database, timeout_s: float = 30.0) -> None:
         """Wait until no outbox holds unpublished events and every message has been settled."""
 
