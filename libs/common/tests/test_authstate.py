@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -153,7 +154,7 @@ async def test_a_snapshot_that_is_none_changes_nothing() -> None:
     ):
         with pytest.raises((jwt.PyJWTError, ValueError, KeyError)):
             state.replace(issuer.snapshot | {"ended": ended})
-    assert state.key(KEY_ID) is not None
+    assert KEY_ID in state.keys
 
 
 @pytest.fixture
@@ -210,6 +211,18 @@ def forged_tokens(issuer: TestIssuer) -> dict[str, str]:
             ec.generate_private_key(ec.SECP256R1()), {**head, "jku": "https://evil"}, **good
         ),
     }
+
+
+def test_a_token_is_void_once_its_key_is_gone(issuer: TestIssuer) -> None:
+    """Also one that has been checked before: whoever stole a key writes any time of expiry."""
+    lasting = replace(issuer.principal(), expires_at=datetime.now(UTC) + timedelta(days=365))
+    token, verifier = issuer.token(lasting), issuer.verifier
+    assert verifier.verify(token) == verifier.verify(token)
+    issuer.end()  # a list of ended sessions changes no key
+    assert verifier.verify(token).session_id == lasting.session_id
+    issuer.state.replace(TestIssuer().snapshot)
+    with pytest.raises(Problem, match="token_invalid"):
+        verifier.verify(token)
 
 
 def test_no_other_token_is_believed(issuer: TestIssuer) -> None:

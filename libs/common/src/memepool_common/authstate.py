@@ -27,18 +27,19 @@ log = structlog.get_logger(__name__)
 
 
 class AuthState:
-    """Keys by id, ended session ids, and users whose tokens before an instant are void."""
+    """Keys by id, ended session ids, and users whose tokens before an instant are void.
+
+    Attributes:
+        keys: the public keys by their ids; another mapping whenever they have changed.
+    """
 
     def __init__(self, *, stale_after_s: float = 5.0) -> None:
         self._stale_after_s = stale_after_s
-        self._keys: Mapping[str, Any] = {}
+        self.keys: Mapping[str, Any] = {}
+        self._jwks: Any = None
         self._ended: frozenset[UUID] = frozenset()
         self._not_before: Mapping[UUID, float] = {}
         self._read_at_s: float | None = None
-
-    def key(self, kid: str) -> Any | None:
-        """The public key of that id, or None."""
-        return self._keys.get(kid)
 
     def has_ended(self, session_id: UUID, user_id: UUID, issued_at: datetime) -> bool:
         """Whether the session has ended, or all of the user's tokens of that time have."""
@@ -70,8 +71,10 @@ class AuthState:
         Raises:
             jwt.PyJWTError, KeyError, ValueError: it is not one; the old one stays.
         """
-        jwks = jwt.PyJWKSet.from_dict(snapshot["keys"])
-        keys = {str(key.key_id): key.key for key in jwks.keys}
+        keys = self.keys
+        if snapshot["keys"] != self._jwks:
+            jwks = jwt.PyJWKSet.from_dict(snapshot["keys"])
+            keys = {str(key.key_id): key.key for key in jwks.keys}
         signed = snapshot["ended"]
         header = jwt.get_unverified_header(signed)
         if header.get("typ") != SNAPSHOT_TYPE:
@@ -79,7 +82,8 @@ class AuthState:
         ended = jwt.decode(signed, keys[header["kid"]], algorithms=["ES256"])
         sessions = frozenset(UUID(session) for session in ended["sessions"])
         users = {UUID(user): float(not_before) for user, not_before in ended["users"].items()}
-        self._keys, self._ended, self._not_before = keys, sessions, users
+        self.keys, self._jwks = keys, snapshot["keys"]
+        self._ended, self._not_before = sessions, users
         self.confirm()
 
 

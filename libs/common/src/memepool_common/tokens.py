@@ -63,8 +63,8 @@ def _unavailable() -> Problem:
 class TokenVerifier:
     """Checks tokens against the keys and ended sessions that auth publishes.
 
-    A verified token is remembered (bounded), so the signature is checked once; expiry and the
-    ended sessions are checked every time.
+    A verified token is remembered (bounded) until the keys change, so the signature is checked
+    once; expiry and the ended sessions are checked every time.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class TokenVerifier:
         self._clock = clock or SystemClock()
         self._cache_size_max = cache_size_max
         self._verified: OrderedDict[str, Principal] = OrderedDict()
+        self._verified_by = state.keys
 
     def admit(self, method: str, authorization: Sequence[str]) -> Principal | None:
         """Who sends a request with these Authorization headers; None without one.
@@ -110,6 +111,9 @@ class TokenVerifier:
             Problem: 401 `token_invalid`, `token_expired` or `session_ended`; 503
                 `auth_unavailable` if it is signed by a key that we may not have heard of yet.
         """
+        if self._verified_by is not self.state.keys:  # what a key signed that is gone is void
+            self._verified.clear()
+            self._verified_by = self.state.keys
         principal = self._verified.get(token)
         if principal is None:
             principal = self._decode(token)
@@ -129,7 +133,7 @@ class TokenVerifier:
             raise invalid(f"The access token is longer than {TOKEN_LENGTH_MAX} characters.")
         try:
             header = jwt.get_unverified_header(token)
-            key = self.state.key(str(header.get("kid")))
+            key = self.state.keys.get(str(header.get("kid")))
             if key is None and not self.state.fresh:
                 raise _unavailable()
             if header.get("typ") != TOKEN_TYPE or key is None:
