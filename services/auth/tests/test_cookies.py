@@ -128,6 +128,16 @@ async def test_a_cookie_that_is_no_good_is_taken_away(auth: Replica) -> None:
     assert_problem(await post(auth, {"cookie": True}, OURS), 401, "refresh_cookie_missing")
 
 
+async def test_a_refusal_of_something_else_leaves_the_cookie(auth: Replica) -> None:
+    token, client = await signed_in(auth)
+    bad_proof = await auth.prove(client.wallet) | {"signature": Wallet().sign("another text")}
+    for body in ({"grant": "x"}, {"refreshToken": "x"}, bad_proof):
+        refused = await post(auth, {"cookie": True, **body}, OURS, cookie=token)
+        assert refused.status_code == 401
+        assert "set-cookie" not in refused.headers
+    assert (await post(auth, {"cookie": True}, OURS, cookie=token)).status_code == 201
+
+
 async def test_signing_out_takes_the_cookie_away(auth: Replica) -> None:
     token, client = await signed_in(auth)
     headers = [("Cookie", f"{NAME}={token}"), *client.headers.items()]

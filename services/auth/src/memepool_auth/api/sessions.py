@@ -48,11 +48,11 @@ async def create_session(
     """
     if body.cookie:
         cookies.require_own_origin(request, settings.sign_in.own_origins)
-    _require_one_credential(body)
+    by_cookie = _require_one_credential(body) is None
     try:
         tokens = await _open_or_refresh(body, request, settings, client, mint, database)
     except SignInRefusedError as refusal:
-        if body.cookie:  # whatever the browser holds, it is no good
+        if by_cookie:  # what the browser holds is no good
             refusal.headers = {**refusal.headers, "Set-Cookie": cookies.clearing()}
         raise
     if body.cookie:
@@ -133,7 +133,8 @@ async def _open_or_refresh(
     return await sessions.refresh(database, mint, refresh_token, client)
 
 
-def _require_one_credential(body: SessionRequest) -> None:
+def _require_one_credential(body: SessionRequest) -> str | None:
+    """The field with the credential; None for the one in the cookie."""
     given = [
         name
         for name, value in (
@@ -144,7 +145,7 @@ def _require_one_credential(body: SessionRequest) -> None:
         if value is not None
     ]
     if len(given) == 1 or (body.cookie and not given):
-        return
+        return given[0] if given else None
     said = " and ".join(given) if given else "none of them"
     detail = (
         "Send exactly one of grant, refreshToken, or walletAddress with its signature;"
