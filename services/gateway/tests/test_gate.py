@@ -56,6 +56,15 @@ async def test_answers_tell_the_limits(start_gateway: StartGateway) -> None:
     assert '"read-user";r=1;' in missing.headers["ratelimit"]
 
 
+async def test_a_stream_that_is_refused_is_counted_all_the_same(
+    start_gateway: StartGateway,
+) -> None:
+    async with start_gateway(rates=TIGHT) as gateway:
+        found = await statuses(gateway, "GET", "/events", 3, Authorization="Bearer x")
+        found += await statuses(gateway, "GET", "/events?topics=x", 3)
+    assert found == [401] * 3 + [422] * 2 + [429]
+
+
 async def test_an_address_over_its_limit(start_gateway: StartGateway) -> None:
     echo = Echo()
     async with upstream_of(echo) as url, start_gateway(url, rates=TIGHT) as gateway:

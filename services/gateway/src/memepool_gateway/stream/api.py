@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from memepool_common.tokens import Principal
 from memepool_common.web.deps import OptionalCaller
 from memepool_common.web.problem import FieldError, Problem
 from memepool_gateway.limits import Gate
+from memepool_gateway.limits.gate import Headers
 from memepool_gateway.proxy.headers import client_address, network_of
 from memepool_gateway.settings import Settings
 from memepool_gateway.stream.hub import (
@@ -56,6 +57,16 @@ def stream_router(settings: Settings) -> APIRouter:
     """The route; `app.state.hub` feeds it."""
     router = APIRouter(tags=["gateway"])
 
+    async def counted(request: Request) -> Headers:
+        """Count the call as the proxy does: one with a bad token counts for its address."""
+        principal: Principal | None = None
+        with contextlib.suppress(Problem):  # which is the caller's to be told, below
+            authorization = request.headers.getlist("authorization")
+            principal = request.app.state.tokens.admit(request.method, authorization)
+        network = network_of(client_address(request.scope, settings.edge.trusted_hops))
+        gate: Gate = request.app.state.gate
+        return await gate.enter("read", network, principal.user_id if principal else None)
+
     @router.get(
         "/events",
         summary="Follow rounds, memes and tallies live, and what concerns you",
@@ -70,6 +81,7 @@ def stream_router(settings: Settings) -> APIRouter:
     )
     async def stream_events(
         request: Request,
+        limits: Annotated[Headers, Depends(counted)],
         caller: OptionalCaller,
         topics: Annotated[
             str | None,
@@ -90,8 +102,6 @@ def stream_router(settings: Settings) -> APIRouter:
             queue_max=settings.stream.queue_entries_max,
         )
         network = network_of(client_address(request.scope, settings.edge.trusted_hops))
-        gate: Gate = request.app.state.gate
-        limits = await gate.enter("read", network, caller.user_id if caller else None)
         return EventStream(request.app.state.hub, client, after, network, limits)
 
     return router
