@@ -88,7 +88,7 @@ async def test_the_worker_tallies_and_relays_with_every_message_twice(
 async def test_a_network_that_retargets_needs_a_checkpoint(
     database_settings: DatabaseSettings, bus_database: Database
 ) -> None:
-    with pytest.raises(ValueError, match="checkpoint_height"):
+    with pytest.raises(ValueError, match="CHECKPOINT_HEIGHT"):
         await run(
             settings_for(database_settings, "main"),
             InProcessBus(bus_database),
