@@ -116,6 +116,32 @@ async def test_a_bundle_never_changes_and_has_only_what_is_needed(api: Api) -> N
     assert "immutable" in again.headers["cache-control"]
 
 
+async def test_a_bundle_holds_though_a_reorg_took_the_opening_and_the_closing_block(
+    api: Api, tmp_path: Path
+) -> None:
+    world = api.world
+    entry = await world.enter()
+    await world.hold(await world.place(entry.content_id, 50))
+    opening = world.source.best
+    world.source.mine(2, on=world.source.at(97), name="22")
+    await world.follower.poll()  # less work: nothing happens
+    assert (await world.round(100)).state == "open"
+    closing = world.source.mine(2, name="22")[-1]
+    await world.follower.poll()
+    world.source.mine(6, on=world.source.at(98), name="33")
+    await world.follower.poll()
+    await world.look()
+    document = json.loads(await bundle_of(api, 100))
+    assert document["inputs"]["openingBlock"]["hash"] == opening.hash
+    assert document["inputs"]["closingBlock"] == {"hash": closing.hash, "height": 101}
+    assert len(document["inputs"]["headers"]) == 2
+    path = tmp_path / "bundle.json"
+    path.write_bytes(canonical(document))
+    code, output = await verify(path)
+    assert code == 0, output
+    assert f"closed by block 101 of regtest, {closing.hash}" in output
+
+
 async def test_a_refunded_rounds_bundle_still_holds(api: Api, tmp_path: Path) -> None:
     """The carry that it took is another round's by now."""
     left = await play(api.world, Random(3), memes=2, votes=10)
