@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
 from memepool_chain.network import REGTEST
@@ -18,6 +19,7 @@ from memepool_rounds import worker
 from memepool_rounds.adapters.watched_bus import WatchedBus
 from memepool_rounds.consumers import STAKES_QUEUE
 from memepool_rounds.settings import ChainSettings, RoundSettings, Settings
+from memepool_rounds.use_cases import following
 from memepool_rounds.worker import run, topology
 from memepool_sandbox.inprocess_bus import InProcessBus, create_bus_tables
 from services.rounds.tests.harness import World
@@ -125,6 +127,20 @@ async def test_only_one_process_follows_at_a_time(
     await tasks[1 - leader]
     for database in databases:
         await database.close()
+
+
+async def test_who_follows_no_longer_raises_no_alarm(
+    world: World, database_settings: DatabaseSettings
+) -> None:
+    database, stopping = Database.connect(database_settings), asyncio.Event()
+    async with world.database.engine.connect() as other:
+        await other.exec_driver_sql("select pg_advisory_lock(7223001)")
+        following.FAILING.set(700)
+        task = asyncio.create_task(worker.follow(database, world.follower.poll, 0.01, stopping))
+        await until(lambda: REGISTRY.get_sample_value("memepool_chain_source_failing_seconds") == 0)
+        stopping.set()
+        await task
+    await database.close()
 
 
 async def test_a_silent_source_does_not_hold_up_the_shutdown(

@@ -25,7 +25,7 @@ from memepool_rounds.adapters.watched_bus import WatchedBus
 from memepool_rounds.consumers import STAKES_QUEUE, SUBSCRIPTIONS
 from memepool_rounds.settings import ChainSettings, Settings
 from memepool_rounds.use_cases.closing import look_at_closing_rounds
-from memepool_rounds.use_cases.following import Follower, RoundRules
+from memepool_rounds.use_cases.following import Follower, RoundRules, stand_by
 
 SOURCE: Final = "/rounds"
 CLEANING_INTERVAL_S: Final = 3600
@@ -107,6 +107,7 @@ async def follow(
             await guard.execution_options(isolation_level="AUTOCOMMIT")
             taken = text(f"select pg_try_advisory_lock({_ADVISORY_LOCK})")
             if not (await guard.execute(taken)).scalar_one():
+                stand_by()
                 return
             try:
                 while not stopping.is_set():

@@ -36,6 +36,12 @@ REORGS = Counter("memepool_chain_reorgs_total", "Reorganisations", ["deep"])
 log = structlog.get_logger(__name__)
 
 
+def stand_by() -> None:
+    """Another process follows: what this one measured last is no longer so."""
+    for gauge in (LAG, TIP_AGE, FAILING):
+        gauge.set(0)
+
+
 @dataclass(frozen=True, slots=True)
 class RoundRules:
     """What decides how blocks turn rounds."""
