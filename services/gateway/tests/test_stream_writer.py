@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 
 import orjson
 import pytest
+from prometheus_client import REGISTRY
 from pydantic import BaseModel, SecretStr
 
 from memepool_common.events import Delivery, Inlet, Message
@@ -260,6 +261,30 @@ async def test_a_tally_that_could_not_be_told_is_told_later(
         names = [entry.name for entry in await running.entries()]
     assert not failures
     assert names == ["vote.counted", "votes.tally"]
+
+
+async def test_a_writer_that_waits_for_what_is_away_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("memepool_gateway.stream.writer.IDLE_WAIT_S", 0.05)
+    running, away = Running(), True
+    hold = running.store.hold
+
+    async def hold_unless_away() -> bool:
+        if away:
+            raise StreamUnavailableError
+        return await hold()
+
+    def paused() -> float | None:
+        return REGISTRY.get_sample_value("memepool_consumer_paused", {"queue": QUEUE})
+
+    monkeypatch.setattr(running.store, "hold", hold_unless_away)
+    async with running:
+        await until(lambda: paused() == 1)
+        away = False
+        await running.bus.publish([counted((uuid4(), uuid4(), 1), sequence=1, stakes=1)])
+        await running.settled(1)
+    assert paused() == 0
 
 
 async def test_a_closed_round_has_no_further_tallies() -> None:

@@ -102,6 +102,6 @@ def _transaction(found: Movement, owner_id: UUID) -> Transaction:
         sender=sender,
         recipient=recipient,
         timestamp=found.created_at,
-        memo=found.memo or found.note,
+        memo=found.note if found.memo is None else found.memo,
         txid=found.txid,
     )
