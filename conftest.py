@@ -8,8 +8,9 @@ import itertools
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -28,6 +29,8 @@ from memepool_sandbox.postgres import PostgresServer, provision, start_postgres
 pytest_plugins = ("memepool_sandbox.testing.rabbitmq", "memepool_sandbox.testing.redis")
 
 CONNECTIONS_PER_TEST_DATABASE = 5
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
+MEMORY_FREE_MIN = 4 * 2**30
 
 # No deadline: a slow machine is not a bug. In CI the same examples each time, elsewhere new ones.
 hypothesis.settings.register_profile("memepool", deadline=None, derandomize="CI" in os.environ)
@@ -54,9 +57,27 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
     if given:
         yield PostgresServer.at(given)
     else:
-        folder = tmp_path_factory.mktemp("postgres")
-        with start_postgres(folder, fsync=False) as server:
+        with (
+            _cluster_folder(tmp_path_factory) as folder,
+            start_postgres(folder, fsync=False) as server,
+        ):
             yield server
+
+
+@contextmanager
+def _cluster_folder(factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """In memory where there is room: a template's four hundred files are copied ten times as fast
+    there as on a disk. What a killed process has left in it goes first."""
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_FREE_MIN:
+        for left in MEMORY.glob("memepool-tests-*"):
+            if not Path("/proc", left.name.split("-")[2]).exists():
+                shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"memepool-tests-{os.getpid()}-", dir=MEMORY))
+    else:
+        folder = factory.mktemp("postgres")
+    try:
+        yield folder
+    finally:
         shutil.rmtree(folder)
 
 
