@@ -36,7 +36,7 @@ INVARIANTS: Mapping[str, str] = {
         where balance_after <> before + amount""",
     "no_limited_balance_below_zero": """
         select count(*) from balance b join account a on a.id = b.account_id
-        where (a.kind in ('user_available', 'user_held') and b.posted < 0)
+        where (a.kind in ('user_available', 'user_held') and (b.posted < 0 or not b.limited))
            or (a.kind = 'user_receivable' and b.posted > 0)""",
     "every_user_account_has_a_balance": """
         select count(*) from account a where a.owner_id is not null
@@ -53,7 +53,13 @@ INVARIANTS: Mapping[str, str] = {
                       and j.key = 'open:' || h.id and j.outcome = 'posted')
           or (h.state <> 'open') <> exists (
             select from journal j where j.scope = 'hold:' || h.owner_id
-              and j.key = 'close:' || h.id and j.outcome = 'posted')""",
+              and j.key = 'close:' || h.id and j.outcome = 'posted')
+          or h.state <> 'open' and h.amount - h.posted_amount <> (
+            select coalesce(sum(m.amount), 0) from journal j
+            join account f on f.owner_id = h.owner_id and f.kind = 'user_held'
+            join account t on t.owner_id = h.owner_id and t.kind = 'user_available'
+            join movement m on m.source = f.id and m.target = t.id and m.journal_id = j.id
+            where j.scope = 'hold:' || h.owner_id and j.key = 'close:' || h.id)""",
     "escrow_equals_held_stakes": """
         select count(*) from payment_round r
         left join account a on a.round_id = r.round_id
@@ -102,6 +108,10 @@ INVARIANTS: Mapping[str, str] = {
             coalesce((select -sum(e.amount) from entry e join account a on a.id = e.account_id
                       where a.kind = 'chain_assets'), 0) as assets) t
         where coins <> assets""",
+    "deposits_equal_their_coins": """
+        select count(*) from deposit d left join coin c on c.txid = d.txid and c.vout = d.vout
+        where c.amount is distinct from d.amount
+          or (c.state = 'pending') <> (d.state = 'pending')""",
 }
 
 
