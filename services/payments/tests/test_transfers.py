@@ -40,6 +40,13 @@ async def test_a_transfer_by_user_id_and_by_wallet_reaches_the_same_user(site: S
     assert len(await site.books.announced(events.TRANSFER_POSTED)) == 2
 
 
+async def test_an_empty_memo_is_shown_as_it_was_sent(site: Site) -> None:
+    alice, bob = await site.user(1), await site.user()
+    sent = await site.send(alice, {"recipient": str(bob.user_id), "amount": 1, "memo": ""})
+    seen = await site.get(bob, f"/payments/transactions/{sent.json()['id']}")
+    assert seen.json() == sent.json()
+
+
 async def test_a_repeated_key_gets_the_first_answer_and_moves_nothing(site: Site) -> None:
     alice, bob = await site.user(100), await site.user()
     body = {"recipient": str(bob.user_id), "amount": 60}

@@ -283,14 +283,10 @@ class Transforming:
             async with self.database.transaction() as session:
                 await erasures.reserve(session, [key], self.clock.now() + UNCLAIMED_KEPT)
             await self.renderer.store.put(key, folder / "result")
-        await self._advance(
-            step,
-            state=State.COPIED,
-            upload_key=key,
-            progress_percent=COPIED_PERCENT,
-            attempts=0,
-            delay_s=0.0,
-        )
+        copied = {"upload_key": key, "progress_percent": COPIED_PERCENT, "attempts": 0}
+        if not await self._advance(step, state=State.COPIED, delay_s=0.0, **copied):  # it ended
+            async with self.database.transaction() as session:
+                await erasures.hasten(session, [key], self.clock.now())
 
     async def _check(self, step: Leased) -> None:
         job = step.job
@@ -318,6 +314,9 @@ class Transforming:
         async with self.database.transaction() as session:
             meme = await memes.get(session, job.content_id, lock=True)
             assert meme is not None  # noqa: S101 - rows of memes stay for ever
+            if meme.status is Status.REMOVED:  # and the job was stopped with it
+                await self.renderer.drop(session, rendered.stored)
+                return
             taken = await self.renderer.originality.claim(session, meme.id, rendered.done)
             if taken is not None:
                 detail = f"{taken.code}: {taken.detail}"
