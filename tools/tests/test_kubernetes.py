@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from memepool_common.settings import HttpSettings
+from memepool_common.db import STATEMENTS_MAX
+from memepool_common.settings import DatabaseSettings, HttpSettings
 from memepool_sandbox.launcher.options import parser
 from tools.deployment_secrets import DATABASES, NAMESPACE, kubernetes_secrets, make_secrets
 from tools.install_member import ROOT
@@ -20,6 +21,7 @@ Document = dict[str, Any]
 
 SERVICES = (*DATABASES, "gateway")
 GRACE_S, PRESTOP_S, CLOSING_S = 45, 5, 10
+LISTENERS = 3  # connections of a worker beside its pools
 DOCUMENTS: list[Document] = [each for each in yaml.safe_load_all(RENDERED.read_text()) if each]
 BY_NAME = {(each["kind"], each["metadata"]["name"]): each for each in DOCUMENTS}
 SECRETS: dict[str, dict[str, str]] = {
@@ -191,6 +193,21 @@ def test_a_migration_ends_by_itself(name: str) -> None:
     assert job["backoffLimit"] > 0
     assert job["activeDeadlineSeconds"] >= 600
     assert job["ttlSecondsAfterFinished"] > 0
+
+
+def test_the_database_has_room_for_everybody_while_all_is_rolled_out() -> None:
+    (allowed,) = (
+        int(argument.partition("=")[2])
+        for argument in container_of("postgres")["args"]
+        if argument.startswith("max_connections=")
+    )
+    pods = [
+        spec["replicas"] + spec["strategy"]["rollingUpdate"]["maxSurge"]
+        for name, spec in ((name, WORKLOADS[name]["spec"]) for name in RUNNING)
+        if not name.startswith("gateway")
+    ]
+    pool_size: int = DatabaseSettings.model_fields["pool_size"].default
+    assert sum(pods) * (pool_size + STATEMENTS_MAX + LISTENERS) <= allowed
 
 
 @pytest.mark.parametrize("name", RUNNING)
