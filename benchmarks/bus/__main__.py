@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from memepool_common.db import Database, Session
-from memepool_common.events import Event, NewEvent, Subscription, outbox
+from memepool_common.events import Event, NewEvent, Subscription, outbox, run_consumer, run_relay
 from memepool_common.events.bus import UNROUTED_QUEUE
 from memepool_common.events.envelope import PUBLIC
 from memepool_common.events.rabbitmq import RabbitBus
@@ -31,7 +31,6 @@ from memepool_common.migrations import migrate
 from memepool_common.settings import DatabaseSettings
 from memepool_common.testing import until
 from memepool_common.web.model import WireModel
-from memepool_common.worker import run_consumer, run_relay
 from memepool_sandbox.postgres import PostgresServer, provision, start_postgres
 from memepool_sandbox.rabbitmq_server import PrivateRabbitmq, RabbitmqServer
 from memepool_sandbox.testing.rabbitmq import Vhost, Vhosts

@@ -10,13 +10,13 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 
 from memepool_common.db import Database, Session, Statement, run
-from memepool_common.events import Event, NewEvent, Subscription, outbox
+from memepool_common.events import Event, NewEvent, Subscription, outbox, run_consumer, run_relay
 from memepool_common.events.bus import UNROUTED_QUEUE, Bus, Delivery, Inlet
 from memepool_common.events.consumer import rows_in_sql
 from memepool_common.events.envelope import PUBLIC, from_message, to_message
 from memepool_common.testing import CountedBus, UnreliableBus, until
 from memepool_common.web.model import WireModel
-from memepool_common.worker import run_all, run_consumer, run_relay
+from memepool_common.worker import run_all
 
 THING_HAPPENED = "memepool.sample.thing.happened.v1"
 Effects = Callable[[], Awaitable[list[str]]]

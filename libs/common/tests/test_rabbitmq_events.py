@@ -9,7 +9,7 @@ from opentelemetry import trace
 from sqlalchemy import text
 
 from memepool_common.db import Database, Session
-from memepool_common.events import Event, NewEvent, Subscription, outbox
+from memepool_common.events import Event, NewEvent, Subscription, outbox, run_consumer, run_relay
 from memepool_common.events.bus import UNROUTED_QUEUE, Message
 from memepool_common.events.envelope import PUBLIC
 from memepool_common.events.rabbitmq import RabbitBus
@@ -17,7 +17,7 @@ from memepool_common.events.rabbitmq_topology import EVENTS_EXCHANGE
 from memepool_common.ids import uuid7
 from memepool_common.testing import until
 from memepool_common.web.model import WireModel
-from memepool_common.worker import run_all, run_consumer, run_relay
+from memepool_common.worker import run_all
 from memepool_sandbox.testing.rabbitmq import Vhost
 
 THING_HAPPENED = "memepool.sample.thing.happened.v1"

@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator, Sequence
 from prometheus_client import REGISTRY
 
 from memepool_common.db import Database
-from memepool_common.events import NewEvent, outbox
+from memepool_common.events import NewEvent, outbox, run_relay
 from memepool_common.events.bus import Bus, Message
 from memepool_common.events.envelope import PUBLIC
 from memepool_common.events.relay import BATCHES_IN_FLIGHT_MAX
 from memepool_common.testing import until
 from memepool_common.web.model import WireModel
-from memepool_common.worker import run_relay
 
 THING_HAPPENED = "memepool.sample.thing.happened.v1"
 SOURCE = "/relay-test"

@@ -7,16 +7,12 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from memepool_common.events.bus import Bus, BusUnavailableError, Topology
-from memepool_common.events.consumer import Subscription, run_consumer
 from memepool_common.events.errors import is_infrastructure
 from memepool_common.events.rabbitmq import RabbitBus
-from memepool_common.events.relay import run_relay
 from memepool_common.pausing import pause
 from memepool_common.settings import BusSettings
 from memepool_common.telemetry import TASK_FAILURES
 from memepool_common.web.app import Probes
-
-__all__ = ["Subscription", "run_all", "run_consumer", "run_every", "run_on_broker", "run_relay"]
 
 JITTER = 0.1
 DECLARE_INTERVAL_S = 1.0

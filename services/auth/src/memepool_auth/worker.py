@@ -7,10 +7,10 @@ from memepool_auth.consumers import STATS
 from memepool_auth.settings import Settings
 from memepool_auth.store.cleaning import delete_expired
 from memepool_auth.use_cases.keys import ensure_signing_key, rotate_if_due
-from memepool_common.events import Bus
+from memepool_common.events import Bus, run_consumer, run_relay
 from memepool_common.web.app import Probes
 from memepool_common.web.lifespan import open_database
-from memepool_common.worker import run_all, run_consumer, run_every, run_relay
+from memepool_common.worker import run_all, run_every
 
 SOURCE = "/auth"
 SUBSCRIPTIONS = (STATS,)

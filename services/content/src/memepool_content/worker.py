@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 
 from memepool_common.clock import SystemClock
-from memepool_common.events import Bus
+from memepool_common.events import Bus, run_consumer, run_relay
 from memepool_common.web.app import Probes
 from memepool_common.web.idempotency import forget_old
 from memepool_common.web.lifespan import open_database
-from memepool_common.worker import run_all, run_consumer, run_every, run_relay
+from memepool_common.worker import run_all, run_every
 from memepool_content.adapters.aitubo import Aitubo
 from memepool_content.adapters.image_processor import ImageProcessor
 from memepool_content.adapters.media_store import MediaStore

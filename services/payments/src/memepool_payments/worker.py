@@ -9,11 +9,11 @@ from memepool_chain.headerstore import Checkpoint
 from memepool_chain.network import network_named
 from memepool_chain.whatsonchain import WhatsOnChain
 from memepool_common.db import Database
-from memepool_common.events import Bus
+from memepool_common.events import Bus, run_consumer, run_relay
 from memepool_common.settings import BadSettingsError
 from memepool_common.web.app import Probes
 from memepool_common.web.lifespan import open_database
-from memepool_common.worker import run_all, run_consumer, run_every, run_relay
+from memepool_common.worker import run_all, run_every
 from memepool_payments.consumers import subscriptions
 from memepool_payments.settings import ChainSettings, Settings
 from memepool_payments.use_cases import (

@@ -14,13 +14,13 @@ from memepool_chain.network import network_named
 from memepool_chain.whatsonchain import WhatsOnChain
 from memepool_common.clock import SystemClock
 from memepool_common.db import Database
-from memepool_common.events import Bus
+from memepool_common.events import Bus, run_consumer, run_relay
 from memepool_common.pausing import pause
 from memepool_common.settings import BadSettingsError
 from memepool_common.web.app import Probes
 from memepool_common.web.idempotency import forget_old
 from memepool_common.web.lifespan import open_database
-from memepool_common.worker import run_all, run_consumer, run_every, run_relay
+from memepool_common.worker import run_all, run_every
 from memepool_rounds.adapters.watched_bus import WatchedBus
 from memepool_rounds.consumers import STAKES_QUEUE, SUBSCRIPTIONS
 from memepool_rounds.settings import ChainSettings, Settings
