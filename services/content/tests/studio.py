@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,26 @@ MODELS = "/api/model/list"
 
 
 @dataclass
+class Hold:
+    """Requests wait: the first has arrived, all may go on."""
+
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass
 class Studio:
     """The service, its worker not running, and the simulated AITubo with a fault switch."""
 
     content: ContentService
     faults: Faults
-    creating: asyncio.Event
-    """While it is not set, AITubo answers no order."""
+    holds: dict[str, "Hold"]
     folder: Path
+
+    def hold(self, path: str) -> "Hold":
+        """From now on AITubo answers nothing there, until it is released."""
+        self.holds[path] = Hold()
+        return self.holds[path]
 
     async def start(self, content_id: str, **body: Any) -> str:
         """Ask for a transformation; the job's address."""
@@ -83,22 +95,23 @@ async def opened_studio(
 ) -> AsyncIterator[Studio]:
     """A service and an AITubo that keeps its jobs in `folder`."""
     # No answer comes after `timeout_s`. That we wait no longer than we say: `test_aitubo`.
-    faults, creating = Faults(slow_s=0.3, timeout_s=0.3), asyncio.Event()
-    creating.set()
+    faults, holds = Faults(slow_s=0.3, timeout_s=0.3), dict[str, Hold]()
     simulator = create_aitubo_app(
         folder, SimulatorSettings(api_key=SecretStr("api-test"), job_s=job_s), faults
     )
 
     async def gated(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope.get("path") == CREATE:
-            await creating.wait()
+        for path, hold in holds.items():
+            if scope.get("path", "").startswith(path):
+                hold.arrived.set()
+                await hold.released.wait()
         await simulator(scope, receive, send)
 
     async with serving(gated, "127.0.0.1", 0) as port:
         settings = aitubo_settings(f"http://127.0.0.1:{port}", **values)
         jobs = PROMPT.model_copy(update={"retry_delay_s": 0.05})
         async with serve(aitubo=settings, jobs=jobs) as content:
-            yield Studio(content, faults, creating, folder)
+            yield Studio(content, faults, holds, folder)
 
 
 def aitubo_settings(url: str, **values: Any) -> AituboSettings:

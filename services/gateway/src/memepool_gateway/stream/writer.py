@@ -15,7 +15,7 @@ from memepool_common.events import Bus, Delivery, Event, Inlet, NotAnEventError
 from memepool_common.events.envelope import TYPE_PREFIX, from_message, require_sender
 from memepool_common.events.errors import is_infrastructure
 from memepool_common.pausing import pause
-from memepool_common.telemetry import CONSUMED, TASK_FAILURES, consumer_span
+from memepool_common.telemetry import CONSUMED, CONSUMER_PAUSED, TASK_FAILURES, consumer_span
 from memepool_gateway.stream.store import Draft, StreamStore
 from memepool_gateway.stream.tallies import TallyFold
 from memepool_gateway.stream.translate import (
@@ -50,16 +50,20 @@ class StreamWriter:
 
     async def run(self, bus: Bus, stopping: asyncio.Event) -> None:
         """Consume until `stopping` is set; then tell what is still folded."""
+        paused = CONSUMER_PAUSED.labels(QUEUE)
         while not stopping.is_set():
             try:
                 if await self._store.hold():
                     async with bus.subscribe(QUEUE) as inlet:
+                        paused.set(0)
                         await self._consume(inlet, stopping)
                 else:
+                    paused.set(0)
                     self._fold = TallyFold()  # where rounds stand is for the other one to tell
                     await pause(stopping, IDLE_WAIT_S)
             except Exception as error:
                 if is_infrastructure(error):
+                    paused.set(1)
                     log.warning("consumer_paused", queue=QUEUE, error=repr(error))
                 else:
                     TASK_FAILURES.labels(QUEUE).inc()
