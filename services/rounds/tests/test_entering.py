@@ -181,3 +181,32 @@ async def test_who_leaves_the_queue_while_a_block_waits_does_not_enter(world: Wo
     assert [row.content_id for row in entered] == [stays.content_id]
     again = await world.enter(uuid7(), leaves.creator_id)
     assert again.round_id == 101
+
+
+async def test_who_joins_the_queue_while_a_block_waits_enters_the_next_round(world: World) -> None:
+    """The follower has read the queue, and waits for the round's row while a meme finds it full."""
+    world.limits = Limits(submissions_max=2, queue_max=4)
+    world.follower = world.new_follower()
+    for _ in range(2):
+        await world.enter()
+    content_id, creator_id = uuid7(), uuid7()
+    await world.publish(content_id, creator_id)
+    world.clock.pass_s(61)
+    world.source.mine()
+    async with world.database.transaction() as session:
+        await rounds.open_one(session, " for update")
+        turn = asyncio.create_task(world.follower.poll())
+        await blocked(world)
+        joined = await enter_meme(
+            session,
+            round_id=None,
+            content_id=content_id,
+            creator_id=creator_id,
+            limits=world.limits,
+            now=world.clock.now(),
+        )
+        assert joined.round_id is None
+    await turn
+    entered = await world.rows("select content_id from submission where round_id = 101")
+    assert [row.content_id for row in entered] == [content_id]
+    assert await world.rows("select from queued_submission") == []

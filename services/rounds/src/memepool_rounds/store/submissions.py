@@ -181,14 +181,15 @@ async def take_from_queue(session: Session, contents: Sequence[UUID]) -> list[UU
     return list((await session.execute(query, {"contents": list(contents)})).scalars())
 
 
-async def lock_queue(session: Session) -> list[Queued]:
-    """All that wait, first come first, their memes locked against removal."""
+async def lock_queue(session: Session, *, wait: bool = True) -> list[Queued]:
+    """All that wait, first come first, their memes locked against removal. Who may not wait for
+    these locks, because of locks that it has, gets none of the memes that are changing."""
     query = text(
         "select q.content_id, q.creator_id, m.version, m.sha256, q.submitted_at,"
         " not m.removed and not coalesce("
         "   (select a.suspended from account a where a.user_id = q.creator_id), false) as eligible"
         " from queued_submission q join meme m on m.content_id = q.content_id"
-        " order by q.seq for share of m"
+        " order by q.seq for share of m" + " skip locked" * (not wait)
     )
     return [Queued(*row) for row in await session.execute(query)]
 

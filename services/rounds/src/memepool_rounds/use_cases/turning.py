@@ -9,7 +9,6 @@ from memepool_rounds import events
 from memepool_rounds.domain.rounds import Fact, OpenRound, Turn, advance, turn_at
 from memepool_rounds.store import policies, rounds, submissions, votes
 from memepool_rounds.store.rounds import StoredRound
-from memepool_rounds.store.submissions import Queued
 from memepool_rounds.use_cases.entering import Entry, admit
 
 
@@ -36,7 +35,7 @@ async def turn_round(
     if await look(await rounds.open_one(session)) is Turn.NONE:
         return Turn.NONE
     # Memes before rounds, as everywhere: a removal that waits for us has not locked its round yet.
-    queue = await submissions.lock_queue(session)
+    await submissions.lock_queue(session)
     current = await rounds.open_one(session, " for update")
     if current is None and await rounds.exists_any(session):
         return Turn.NONE  # another follower was faster
@@ -47,13 +46,11 @@ async def turn_round(
         if current is not None:
             state = advance(current.state, Fact.BOUNDARY)
             await rounds.set_closing(session, current.id, state, tip.height, tip.hash, now)
-        await _open(session, tip, queue, submissions_max, now)
+        await _open(session, tip, submissions_max, now)
     return turn
 
 
-async def _open(
-    session: Session, tip: Tip, queue: list[Queued], submissions_max: int, now: datetime
-) -> None:
+async def _open(session: Session, tip: Tip, submissions_max: int, now: datetime) -> None:
     policy = await policies.for_height(session, tip.height)
     await rounds.insert(session, tip.height, tip.hash, policy, now)
     data = events.RoundOpenedData(
@@ -65,11 +62,13 @@ async def _open(
         opened_at=now,
     )
     await outbox.append(session, [events.about_round(events.ROUND_OPENED, str(tip.height), data)])
+    # Again: while we waited for the round, memes may have joined the queue.
+    queue = await submissions.lock_queue(session, wait=False)
     barred = [each.content_id for each in queue if not each.eligible]
     await submissions.take_from_queue(session, barred)
     entering = [each for each in queue if each.eligible][:submissions_max]
     wanted = [each.content_id for each in entering]
-    # Not all of them: one may have been withdrawn while we waited for the round's lock.
+    # Not all of them: whoever names an older round leaves the queue without this one's lock.
     waiting = set(await submissions.take_from_queue(session, wanted))
     entries = [
         Entry(tip.height, each.content_id, each.creator_id, each.version, each.sha256, now)
