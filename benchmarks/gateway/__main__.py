@@ -37,7 +37,7 @@ from memepool_gateway.settings import (
     Settings,
     UpstreamSettings,
 )
-from memepool_sandbox.testing.redis import PrivateRedis
+from memepool_sandbox.redis_server import PrivateRedis
 
 BODY = b'{"x":"' + b"x" * 1_000 + b'"}'
 HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(BODY))]

@@ -6,10 +6,9 @@ from pathlib import Path
 import aio_pika
 import pytest
 
-from memepool_sandbox import rabbitmq_server
+from memepool_sandbox import rabbitmq_server, server_programs
 from memepool_sandbox.rabbitmq_server import PrivateRabbitmq, RabbitmqError, RabbitmqServer
-from memepool_sandbox.testing import install
-from memepool_sandbox.testing.redis import PrivateRedis
+from memepool_sandbox.redis_server import PrivateRedis
 
 
 def say(port: int, *lines: str) -> list[bytes]:
@@ -35,7 +34,7 @@ def test_redis_is_empty_at_the_start_of_each_test(
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A PATH with nothing on it."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(install, "POLICY", tmp_path / "policy-rc.d")
+    monkeypatch.setattr(server_programs, "POLICY", tmp_path / "policy-rc.d")
     return tmp_path
 
 
@@ -49,8 +48,8 @@ def test_a_broker_that_cannot_be_administered_is_named(
 
 
 def test_a_program_that_cannot_be_installed_is_named_with_what_helps(path: Path) -> None:
-    with pytest.raises(install.MissingServerError) as caught:
-        install.require_program("a-server", "a-package", "MEMEPOOL_TEST_A")
+    with pytest.raises(server_programs.MissingServerError) as caught:
+        server_programs.require_program("a-server", "a-package", "MEMEPOOL_TEST_A")
     assert str(caught.value) == (
         "the tests need a-server: install it (Debian, Ubuntu: apt install a-package),"
         " or give a test server's address in MEMEPOOL_TEST_A"
@@ -68,7 +67,7 @@ def test_a_missing_program_is_announced_and_installed_and_starts_no_service(
         f"echo '#!/bin/sh' > {path}/a-server; /bin/chmod +x {path}/a-server\n"
     )
     apt.chmod(0o755)
-    found = install.require_program("a-server", "a-package", "MEMEPOOL_TEST_A")
+    found = server_programs.require_program("a-server", "a-package", "MEMEPOOL_TEST_A")
     assert found == str(path / "a-server")
     assert "installing Debian's a-package" in capsys.readouterr().out
     assert (path / "calls").read_text().splitlines() == [
@@ -82,8 +81,8 @@ def test_a_failed_installation_says_why(path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("os.geteuid", lambda: 0)
     (path / "apt-get").write_text("#!/bin/sh\necho no network >&2\nexit 100\n")
     (path / "apt-get").chmod(0o755)
-    with pytest.raises(install.MissingServerError, match="apt-get update: no network"):
-        install.require_program("a-server", "a-package", "MEMEPOOL_TEST_A")
+    with pytest.raises(server_programs.MissingServerError, match="apt-get update: no network"):
+        server_programs.require_program("a-server", "a-package", "MEMEPOOL_TEST_A")
     assert not (path / "policy-rc.d").exists()
 
 

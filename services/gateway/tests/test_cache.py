@@ -13,7 +13,7 @@ from memepool_gateway.cache import CacheStore, MemoryStore, ReadCache, Stored
 from memepool_gateway.cache.redis_store import RedisStore
 from memepool_gateway.redis_client import RedisClient
 from memepool_gateway.settings import RedisSettings
-from memepool_sandbox.testing.redis import PrivateRedis
+from memepool_sandbox.redis_server import PrivateRedis
 from services.gateway.tests.harness import Echo, Gateway, StartGateway, upstream_of
 
 HEADERS = ((b"content-type", b"application/json"), (b"x-odd", b"caf\xe9"))

@@ -15,7 +15,7 @@ from memepool_gateway.limits.counter import Check, ClockMs, MemoryCounter, RateC
 from memepool_gateway.limits.redis_counter import RedisCounter
 from memepool_gateway.redis_client import RedisClient
 from memepool_gateway.settings import RedisSettings
-from memepool_sandbox.testing.redis import PrivateRedis
+from memepool_sandbox.redis_server import PrivateRedis
 
 WINDOW_MS = 60_000
 START_MS = 1_000 * WINDOW_MS

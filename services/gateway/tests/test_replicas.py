@@ -9,7 +9,7 @@ from memepool_common.testing.waiting import until
 from memepool_common.web.app import Probes
 from memepool_gateway.settings import Rate, RateSettings
 from memepool_gateway.worker import run
-from memepool_sandbox.testing.redis import PrivateRedis
+from memepool_sandbox.redis_server import PrivateRedis
 from services.gateway.tests.harness import Echo, StartGateway, upstream_of
 from services.gateway.tests.test_stream_api import personal, public, stream
 from services.gateway.tests.test_stream_writer import FakeBus, Running, counted

@@ -22,7 +22,7 @@ from memepool_gateway.stream.store import (
     Position,
     StreamUnavailableError,
 )
-from memepool_sandbox.testing.redis import PrivateRedis
+from memepool_sandbox.redis_server import PrivateRedis
 
 OpenStore = Callable[..., StreamStore]
 

@@ -33,8 +33,8 @@ from memepool_sandbox.launcher.system import make_data_folder, prepare_databases
 from memepool_sandbox.postgres import PostgresError, start_postgres
 from memepool_sandbox.rabbitmq_definitions import definitions
 from memepool_sandbox.rabbitmq_server import PrivateRabbitmq, RabbitmqError, RabbitmqServer
-from memepool_sandbox.testing.install import MissingServerError, require_program
-from memepool_sandbox.testing.redis import PrivateRedis
+from memepool_sandbox.redis_server import PrivateRedis
+from memepool_sandbox.server_programs import MissingServerError, require_program
 
 EXIT_WRONG = 1
 EXIT_UNUSABLE = 2

@@ -18,7 +18,7 @@ from memepool_sandbox.rabbitmq_server import (
     RabbitmqServer,
     rabbitmq_program,
 )
-from memepool_sandbox.testing.install import require_program
+from memepool_sandbox.server_programs import require_program
 
 VARIABLE = "MEMEPOOL_TEST_RABBITMQ"
 VHOSTS_AT_ONCE = 8  # an import takes most of a second, whatever is in it

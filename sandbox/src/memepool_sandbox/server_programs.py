@@ -10,7 +10,7 @@ INSTALL_TIMEOUT_S = 600
 
 
 class MissingServerError(RuntimeError):
-    """A server that the tests need is not there; the message says what would help."""
+    """A server that is needed is not there; the message says what would help."""
 
 
 def require_program(program: str, package: str, variable: str) -> str:
