@@ -174,8 +174,15 @@ async def test_poison_is_dead_lettered_alone(
     assert await dead_letters(consumer.queue) == [("ValueError('cannot be handled')", 2)]
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        pytest.param("select pg_terminate_backend(pg_backend_pid())", id="connection"),
+        pytest.param("select from made_by_the_next_migration", id="migration"),
+    ],
+)
 async def test_lost_infrastructure_pauses_and_rejects_nothing(
-    database: Database, bus: CountedBus, effects: Effects
+    database: Database, bus: CountedBus, effects: Effects, loss: str
 ) -> None:
     losses = 3
 
@@ -183,7 +190,7 @@ async def test_lost_infrastructure_pauses_and_rejects_nothing(
         nonlocal losses
         if losses:
             losses -= 1
-            await session.execute(text("select pg_terminate_backend(pg_backend_pid())"))
+            await session.execute(text(loss))
         await leave_effect(session, events)
 
     async with running(database, bus, subscription(lose_connection, retry_delays_s=())):

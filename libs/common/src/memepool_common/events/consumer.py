@@ -20,7 +20,7 @@ from memepool_common.arrays import uuids
 from memepool_common.db import Database, Session, Statement
 from memepool_common.events.bus import Bus, Delivery, Inlet, InletLostError
 from memepool_common.events.envelope import Event, NotAnEventError, from_message, require_sender
-from memepool_common.events.errors import is_infrastructure
+from memepool_common.events.errors import is_infrastructure, lacks_migration
 from memepool_common.pausing import pause
 
 RECEIVE_TIMEOUT_S = 0.25
@@ -171,7 +171,7 @@ class _Consumer:
         telemetry.CONSUMED.labels(self.subscription.queue, "done").inc(len(batch))
 
     async def _or_pause(self, act: Callable[[], Awaitable[None]]) -> bool:
-        """Act, waiting while infrastructure is away. False: told to stop.
+        """Act, waiting while infrastructure or a migration is away. False: told to stop.
 
         Raises:
             InletLostError: there is nothing to wait for.
@@ -182,7 +182,9 @@ class _Consumer:
             try:
                 await act()
             except Exception as error:
-                if isinstance(error, InletLostError) or not is_infrastructure(error):
+                if isinstance(error, InletLostError):
+                    raise
+                if not (is_infrastructure(error) or lacks_migration(error)):
                     raise
                 log.warning("consumer_paused", queue=self.subscription.queue, error=repr(error))
                 paused.set(1)
