@@ -20,6 +20,16 @@ def test_every_runbook_is_linked_from_its_alert() -> None:
     assert linked == {path.name for path in DOCUMENTS[1:]}
 
 
+def test_the_runbook_of_tasks_knows_every_task() -> None:
+    runbook = (ROOT / "docs/runbooks/task-failures.md").read_text()
+    known = set(
+        re.findall(r"`([\w.-]+)`", "\n".join(re.findall(r"^\| `.*?\|", runbook, re.MULTILINE)))
+    )
+    tasks = set(re.findall(r"every\([^\"]*name=\"([\w.-]+)\"", SOURCES))
+    assert "payout" in tasks
+    assert known == tasks
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
 def test_metrics_and_log_lines_and_files_exist(path: object) -> None:
     text = OPERATIONS.parent.joinpath(str(path)).read_text()
