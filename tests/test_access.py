@@ -184,6 +184,14 @@ async def test_every_operation_has_a_row_and_every_row_an_operation(world: World
     assert described == set(read_table())
 
 
+async def test_the_document_says_which_operations_need_a_token(world: World) -> None:
+    document = await world.get("/openapi.json")
+    described = [each for item in document["paths"].values() for each in item.values()]
+    needed = {each["operationId"]: {} not in each.get("security", [{}]) for each in described}
+    table = {name: cells["anonymous"] == "401" for (name, _), cells in read_table().items()}
+    assert needed == table
+
+
 async def test_every_operation_is_for_whom_the_table_says(
     world: World, headers: dict[str, dict[str, str]]
 ) -> None:

@@ -1,7 +1,7 @@
 """FastAPI dependencies: the session, the caller, the idempotency key."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
 from fastapi.security import HTTPBearer
@@ -38,6 +38,8 @@ async def _optional_caller(
 
 
 OptionalCaller = Annotated[Principal | None, Depends(_optional_caller)]
+TOKEN_OPTIONAL: dict[str, Any] = {"security": [{}]}
+"""`openapi_extra` of a route with an `OptionalCaller`: the document would demand a token."""
 
 
 async def _caller(principal: OptionalCaller) -> Principal:

@@ -6,7 +6,13 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from memepool_common.web.deps import Caller, OptionalCaller, ReadSessionDep, SessionDep
+from memepool_common.web.deps import (
+    TOKEN_OPTIONAL,
+    Caller,
+    OptionalCaller,
+    ReadSessionDep,
+    SessionDep,
+)
 from memepool_common.web.model import (
     PAGE_SIZE_DEFAULT,
     Cursor,
@@ -25,7 +31,7 @@ from memepool_content.use_cases import memes
 router = APIRouter(tags=["content"])
 
 
-@router.get("/content", summary="List memes, newest first")
+@router.get("/content", summary="List memes, newest first", openapi_extra=TOKEN_OPTIONAL)
 async def list_content(  # each filter is a parameter
     caller: OptionalCaller,
     session: ReadSessionDep,
@@ -51,7 +57,7 @@ async def list_content(  # each filter is a parameter
     return Page(items=[content_of(meme, viewer_id) for meme in shown], next_cursor=more)
 
 
-@router.get("/content/{contentId}", summary="One meme")
+@router.get("/content/{contentId}", summary="One meme", openapi_extra=TOKEN_OPTIONAL)
 async def read_content(
     content_id: ContentId, caller: OptionalCaller, session: ReadSessionDep
 ) -> Content:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from memepool_common.tokens import Principal
-from memepool_common.web.deps import OptionalCaller
+from memepool_common.web.deps import TOKEN_OPTIONAL, OptionalCaller
 from memepool_common.web.problem import FieldError, Problem
 from memepool_gateway.limits import Gate
 from memepool_gateway.limits.gate import Headers
@@ -72,6 +72,7 @@ def stream_router(settings: Settings) -> APIRouter:
         summary="Follow rounds, memes and tallies live, and what concerns you",
         description=_description(),
         response_class=Response,
+        openapi_extra=TOKEN_OPTIONAL,
         responses={
             200: {
                 "description": "The stream",

@@ -10,7 +10,13 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from memepool_common.collector import Collector
 from memepool_common.ids import uuid7
-from memepool_common.web.deps import Caller, IdempotencyKey, OptionalCaller, ReadSessionDep
+from memepool_common.web.deps import (
+    TOKEN_OPTIONAL,
+    Caller,
+    IdempotencyKey,
+    OptionalCaller,
+    ReadSessionDep,
+)
 from memepool_common.web.fast import Answer, FastPost, PlainRequest
 from memepool_common.web.model import (
     PAGE_SIZE_DEFAULT,
@@ -116,7 +122,7 @@ FAST_PLACE = FastPost(
 """Votes without `Prefer` or anything odd do not pass through FastAPI."""
 
 
-@router.get("/rounds/{roundId}/votes")
+@router.get("/rounds/{roundId}/votes", openapi_extra=TOKEN_OPTIONAL)
 async def list_votes(
     round_id: RoundId,
     caller: OptionalCaller,
@@ -138,7 +144,7 @@ async def list_votes(
     return Page(items=[Vote.of(each) for each in shown], next_cursor=more)
 
 
-@router.get("/rounds/{roundId}/votes/{voteId}")
+@router.get("/rounds/{roundId}/votes/{voteId}", openapi_extra=TOKEN_OPTIONAL)
 async def get_vote(
     round_id: RoundId, vote_id: VoteId, caller: OptionalCaller, session: ReadSessionDep
 ) -> Vote:
