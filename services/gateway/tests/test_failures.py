@@ -321,6 +321,21 @@ async def test_slow_clients_hold_no_connection_to_a_service(start_gateway: Start
     assert {seen.header("content-length") for seen in echo.seen} == {"2"}
 
 
+async def test_slow_uploads_hold_no_other_call_to_the_service(start_gateway: StartGateway) -> None:
+    upstreams = {"connections_max": 1}
+    async with upstream_of(Echo()) as url, start_gateway(url, upstreams=upstreams) as gateway:
+        head = b"POST /content/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
+        _, slow = await asyncio.open_connection("127.0.0.1", gateway.port)
+        slow.write(head + b"{")
+
+        async def taken() -> bool:
+            return (await gateway.client.post("/content/upload")).status_code == 503
+
+        await until(taken)
+        assert (await gateway.client.get("/content/1")).status_code == 200
+        slow.close()
+
+
 async def test_a_circuit_opens_after_failures_in_a_row_and_closes_again(
     start_gateway: StartGateway,
 ) -> None:

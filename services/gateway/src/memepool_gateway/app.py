@@ -18,7 +18,7 @@ from memepool_gateway.limits import Gate, MemoryCounter, RateCounter
 from memepool_gateway.limits.redis_counter import RedisCounter
 from memepool_gateway.proxy import Proxy, Upstream
 from memepool_gateway.redis_client import RedisClient
-from memepool_gateway.routes import route_table, without_version
+from memepool_gateway.routes import UPLOADS, route_table, without_version
 from memepool_gateway.settings import Settings
 from memepool_gateway.stream import MemoryStream, RedisStream, StreamStore
 from memepool_gateway.stream.api import stream_router
@@ -45,6 +45,8 @@ def create_apps(
         name: Upstream(name, url, settings.upstreams)
         for name, url in settings.upstreams.urls().items()
     }
+    # Uploads come as slowly as their clients: they shall hold no connection that readers need.
+    upstreams[UPLOADS] = Upstream("content", settings.upstreams.content, settings.upstreams)
     proxy = Proxy(route_table(settings.limits), settings.limits, settings.edge)
 
     @contextlib.asynccontextmanager

@@ -12,6 +12,8 @@ from memepool_gateway.settings import LimitSettings
 PATH_LENGTH_MAX = 2_048
 QUERY_LENGTH_MAX = 8_192
 VERSION_PREFIX = "/v1"
+UPLOADS = "uploads"
+"""The content service, reached over connections of its own."""
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _PATH = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*")
@@ -30,7 +32,7 @@ class Route:
     Attributes:
         path: a template (`{name}` stands for one segment); a prefix when it ends in `/*`, which
             also covers the path before that.
-        upstream: the service.
+        upstream: the service, or `UPLOADS`.
         body_bytes_max: of the request.
         answer_timeout_s: until the first byte of the answer, and between any two.
         checks_token: False where the service alone can judge the Authorization header.
@@ -94,7 +96,7 @@ def route_table(limits: LimitSettings) -> RouteTable:
             route("/auth/*", "auth"),
             route(
                 "/content/upload",
-                "content",
+                UPLOADS,
                 body_bytes_max=limits.upload_bytes_max,
                 answer_timeout_s=60.0,
                 kind="upload",
