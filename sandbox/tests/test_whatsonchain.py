@@ -8,36 +8,15 @@ import pytest
 
 from memepool_chain.header import Header, parse_header
 from memepool_chain.merkle import root_from_tsc
-from memepool_chain.tx import TxOut
 from memepool_chain.whatsonchain import Rejected, WhatsOnChain
 from memepool_common.server import serving
 from memepool_sandbox.chain.node import PREMINE_BLOCKS, Node
 from memepool_sandbox.chain.rules import Policy
 from memepool_sandbox.chain_app import ChainSettings, create_chain_app
 from memepool_sandbox.wallet import Wallet
+from sandbox.tests.asking import Http, get, post, spend
 
 UNKNOWN = "ab" * 32
-
-Http = httpx.AsyncClient
-
-
-async def get(woc: Http, path: str, **query: Any) -> Any:
-    response = await woc.get(path, params=query)
-    assert response.status_code == 200, response.text
-    assert response.headers["content-type"] == "application/json; charset=UTF-8"
-    assert response.text.endswith("\n")
-    return response.json()
-
-
-async def post(woc: Http, path: str, body: object) -> Any:
-    response = await woc.post(path, json=body)
-    assert response.status_code == 200, response.text
-    return response.json()
-
-
-def spend(payer: Wallet, txid: str, satoshis: int, paid: int = 1_000) -> bytes:
-    outputs = [TxOut(paid, payer.script), TxOut(0, b"\x00\x6a\x08memepool")]
-    return payer.pay([payer.coin(txid, 0, satoshis)], outputs).serialize()
 
 
 async def test_chain_info_and_tips(woc: Http, node: Node) -> None:
