@@ -14,7 +14,12 @@ from memepool_common.ids import uuid7
 from memepool_common.testing import until
 from memepool_content import worker
 from memepool_content.adapters.image_processor import ImageProcessor, ProcessorCrashedError
-from memepool_content.adapters.media_store import MediaStore, media_key, new_upload_key
+from memepool_content.adapters.media_store import (
+    MediaStore,
+    StoreUnavailableError,
+    media_key,
+    new_upload_key,
+)
 from memepool_content.imaging.result import Processed
 from memepool_content.settings import JobSettings
 from memepool_content.store import erasures
@@ -22,7 +27,7 @@ from memepool_content.use_cases.originality import Originality
 from memepool_content.use_cases.processing import Processing
 from memepool_content.use_cases.renditions import Renderer
 from memepool_content.use_cases.strays import collect
-from services.content.tests.harness import ContentService, Serve, event_names
+from services.content.tests.harness import PROMPT, ContentService, Serve, event_names
 from services.content.tests.pictures import (
     MIME_TYPES,
     animation,
@@ -230,9 +235,35 @@ async def test_a_lost_upload_is_retried_and_then_given_up(serve: Serve) -> None:
         assert found["rejection"]["code"] == "processing_failed"
 
 
-def processing(content: ContentService, processor: Any) -> Processing:
+class Away(MediaStore):
+    """A store that does not answer."""
+
+    async def fetch(self, key: str, target: Path) -> None:  # noqa: ARG002 - it is not asked
+        raise StoreUnavailableError("away")
+
+
+async def test_an_outage_of_the_store_is_no_fault_of_the_upload(serve: Serve) -> None:
+    jobs = PROMPT.model_copy(update={"attempts_max": 2, "retry_delay_s": 0})
+    async with serve(jobs=jobs) as content:
+        answer = (await content.upload()).json()
+        away = processing(content, content.processor, Away(content.settings.store))
+        for _ in range(5):
+            job = await away.lease()
+            assert job is not None
+            await away.work(job)
+        async with content.working():
+            assert (await content.settled(answer["id"]))["status"] == "ready"
+        assert event_names(await content.events())[:2] == [
+            "meme.processing.v1",
+            "meme.published.v1",
+        ]
+
+
+def processing(
+    content: ContentService, processor: Any, store: MediaStore | None = None
+) -> Processing:
     """The worker's processing without its loop."""
-    store = MediaStore(content.settings.store)
+    store = store or MediaStore(content.settings.store)
     renderer = Renderer(content.database, store, processor, SystemClock(), Originality())
     return Processing(renderer, content.settings.jobs, slots=1)
 

@@ -1,10 +1,7 @@
 """Transformations through the simulated AITubo, over real HTTP, with all its ways to fail."""
 
 import asyncio
-import dataclasses
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -12,9 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from memepool_common.testing import until
-from memepool_content.adapters.image_processor import ImageProcessor
 from memepool_content.adapters.source_address import SourceAddresses
-from memepool_content.imaging.result import Processed
 from memepool_sandbox.faults import JOB_MODES, Mode
 from services.content.tests.harness import (
     ELSEWHERE,
@@ -327,58 +322,3 @@ async def test_a_removed_source_and_a_removal_midway(studio_with: Open) -> None:
         *_, stopped, removed = await content.events()
         assert event_names([stopped, removed]) == ["job.updated.v1", "meme.removed.v1"]
         assert (stopped.data["state"], stopped.data["error"]) == ("failed", "removed")
-
-
-async def test_nothing_is_left_of_a_removal_while_the_picture_is_copied(
-    studio_with: Open,
-) -> None:
-    async with studio_with() as studio:
-        content = studio.content
-        async with content.working():
-            found = await content.processed()
-            fetching = studio.hold(IMAGES)
-            await studio.start(found["id"])
-            await asyncio.wait_for(fetching.arrived.wait(), TIMEOUT_S)
-            await content.call("DELETE", f"/content/{found['id']}", content.creator)
-            fetching.released.set()
-        async with content.working():  # the first has ended what it had in hand
-            await content.processed(encoded(meme(2)))
-            await until(content.all_erased, TIMEOUT_S)
-        assert content.stored("uploads") == content.stored(f"media/{found['id']}") == []
-
-
-class Interrupted:
-    """Image processes; something happens before they answer."""
-
-    def __init__(self, inner: ImageProcessor, interrupt: Callable[[], Awaitable[Any]]) -> None:
-        self._inner = inner
-        self._interrupt = interrupt
-
-    async def process(self, source: Path, folder: Path) -> Processed:
-        done = await self._inner.process(source, folder)
-        await self._interrupt()
-        return done
-
-
-async def test_nothing_is_left_of_a_removal_while_the_picture_is_checked(
-    studio_with: Open,
-) -> None:
-    async with studio_with() as studio:
-        content = studio.content
-        async with content.working():
-            found = await content.processed()
-            await until(content.in_all_formats, TIMEOUT_S)
-        removed = asyncio.Event()
-
-        async def remove() -> None:
-            await content.call("DELETE", f"/content/{found['id']}", content.creator)
-            removed.set()
-
-        interrupted: Any = Interrupted(content.processor, remove)
-        async with dataclasses.replace(content, processor=interrupted).working():
-            await studio.start(found["id"])
-            await asyncio.wait_for(removed.wait(), TIMEOUT_S)
-        async with content.working():
-            await content.processed(encoded(meme(2)))
-            await until(content.all_erased, TIMEOUT_S)
-        assert content.stored("uploads") == content.stored(f"media/{found['id']}") == []

@@ -31,6 +31,7 @@ _RENEW = text(
 )
 _RETRY = text(
     "update processing_job set lease_id = null, leased_until = null,"
+    " attempts = greatest(attempts - :forgiven, 1),"
     " available_at = now() + make_interval(secs => :delay_s)"
     " where content_id = :content_id and lease_id = :lease_id"
 )
@@ -104,9 +105,10 @@ async def renew(session: Session, job: Job, lease_s: float) -> None:
     await session.execute(_RENEW, {**_identity(job), "lease_s": lease_s})
 
 
-async def retry(session: Session, job: Job, delay_s: float) -> None:
-    """Give the job back, to be tried again after a while."""
-    await session.execute(_RETRY, {**_identity(job), "delay_s": delay_s})
+async def retry(session: Session, job: Job, delay_s: float, *, forgiven: bool) -> None:
+    """Give the job back, to be tried again after a while; if `forgiven`, this was no attempt."""
+    values = {**_identity(job), "delay_s": delay_s, "forgiven": int(forgiven)}
+    await session.execute(_RETRY, values)
 
 
 async def finish(session: Session, job: Job) -> bool:

@@ -110,12 +110,19 @@ async def change(
     return None if row is None else _job(row)
 
 
-async def release(session: Session, leased: Leased, now: datetime, delay_s: float) -> None:
-    """Give the job back as it is, to go on after a while."""
+async def release(
+    session: Session, leased: Leased, now: datetime, delay_s: float, *, forgiven: bool = False
+) -> None:
+    """Give the job back as it is, to go on after a while; if `forgiven`, this was no attempt."""
     statement = (
         update(transformation)
         .where(transformation.c.id == leased.job.id, transformation.c.lease_id == leased.lease_id)
-        .values(lease_id=None, leased_until=None, available_at=now + timedelta(seconds=delay_s))
+        .values(
+            lease_id=None,
+            leased_until=None,
+            available_at=now + timedelta(seconds=delay_s),
+            attempts=transformation.c.attempts - int(forgiven),
+        )
     )
     await session.execute(statement)
 

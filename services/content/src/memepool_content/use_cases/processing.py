@@ -87,9 +87,10 @@ class Processing:
             ):
                 await self._process(job)
         except Exception as error:
-            if not is_infrastructure(error):
+            outage = is_infrastructure(error)
+            if not outage:
                 log.exception("processing_failed", content_id=str(job.content_id))
-            await self._give_back(job)
+            await self._give_back(job, outage=outage)
 
     async def erase_due(self) -> None:
         """Remove from the store what must go."""
@@ -182,14 +183,14 @@ class Processing:
         await erasures.add(session, [job.upload_key] if job.upload_key else [], self.clock.now())
         return meme
 
-    async def _give_back(self, job: Job) -> None:
-        """Try again later, but not for ever."""
+    async def _give_back(self, job: Job, *, outage: bool) -> None:
+        """Try again later: not for ever, unless it is an outage, which is no fault of the job."""
         with contextlib.suppress(Exception):  # the lease runs out by itself
-            if job.attempts >= self.settings.attempts_max:
+            if job.attempts >= self.settings.attempts_max and not outage:
                 await self._give_up(job)
                 return
             async with self.database.transaction() as session:
-                await jobs.retry(session, job, self.settings.retry_delay_s)
+                await jobs.retry(session, job, self.settings.retry_delay_s, forgiven=outage)
 
     async def _give_up(self, job: Job) -> None:
         if job.stage is Stage.DECODE:

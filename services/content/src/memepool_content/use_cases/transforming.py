@@ -123,10 +123,11 @@ class Transforming:
             ):
                 await self._step(step)
         except Exception as error:
-            if not is_infrastructure(error):
+            outage = is_infrastructure(error)  # no fault of the job
+            if not outage:
                 log.exception("transformation_step_failed", job_id=str(step.job.id))
             with contextlib.suppress(Exception):  # the lease runs out by itself
-                await self._later(step, self.jobs.retry_delay_s)
+                await self._later(step, self.jobs.retry_delay_s, forgiven=outage)
 
     async def _step(self, step: Leased) -> None:
         match step.job.state:
@@ -380,9 +381,9 @@ class Transforming:
             await transformations.announce(session, job)
         return True
 
-    async def _later(self, step: Leased, delay_s: float) -> None:
+    async def _later(self, step: Leased, delay_s: float, *, forgiven: bool = False) -> None:
         async with self.database.transaction() as session:
-            await store.release(session, step, self.clock.now(), delay_s)
+            await store.release(session, step, self.clock.now(), delay_s, forgiven=forgiven)
 
     def _poll_delay_s(self, job: Transformation) -> float:
         grown = self.settings.poll_interval_s * POLL_GROWTH ** min(job.attempts - 1, 20)
