@@ -152,7 +152,9 @@ def test_text_is_cleaned() -> None:
 
 def test_tags_are_cleaned() -> None:
     assert clean_tags(["#Cat", " cat ", "Größe", "", "a-b_c1"]) == ("cat", "grösse", "a-b_c1")
-    for bad in ("two words", "-x", "x" * 33, "a/b", "\u202ea"):
+    for foreign in ("हिन्दी", "ไทยเดี๋ยว", "日本語"):
+        assert clean_tags([foreign]) == (foreign,)
+    for bad in ("\u0301", "two words", "-x", "x" * 33, "a/b", "\u202ea"):
         with pytest.raises(InvalidMetadataError):
             clean_tags([bad])
 

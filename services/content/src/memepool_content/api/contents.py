@@ -24,7 +24,7 @@ from memepool_common.web.model import (
 )
 from memepool_content.api.parameters import ContentId
 from memepool_content.api.schemas import Content, ContentStatus, ContentUpdate, content_of
-from memepool_content.domain.meme import Status, clean_description, clean_tags, clean_title
+from memepool_content.domain.meme import Status, clean_description, clean_tags, clean_title, tag_of
 from memepool_content.store import memes as store
 from memepool_content.use_cases import memes
 
@@ -49,7 +49,7 @@ async def list_content(  # each filter is a parameter
         sees_all=caller is not None and caller.role == "admin",
         creator_id=creator_id,
         status=Status(status.value) if status else None,
-        tag=tag.strip().removeprefix("#").casefold() if tag is not None else None,
+        tag=tag_of(tag) if tag is not None else None,
         before=decode_cursor(cursor, UUID)[0] if cursor is not None else None,
         limit=limit + 1,
     )

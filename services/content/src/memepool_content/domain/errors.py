@@ -37,9 +37,10 @@ class ContentError(Exception):
 
 
 class NotFoundError(ContentError):
-    """There is none, or none that the caller may see."""
+    """There is none, or none that the caller may see: no cache may keep that, it may change."""
 
     code = "content_not_found"
+    headers = {"Cache-Control": "no-store"}  # noqa: RUF012 - nobody changes it
 
 
 class RemovedError(ContentError):

@@ -114,20 +114,30 @@ def clean_description(text: str | None) -> str | None:
     return description
 
 
+def tag_of(text: str) -> str:
+    """A tag as it is kept and looked for."""
+    return unicodedata.normalize("NFC", text.strip().removeprefix("#").casefold())
+
+
 def clean_tags(tags: Iterable[str]) -> tuple[str, ...]:
     """Tags in lower case, without `#`, each once, in their order."""
     found: dict[str, None] = {}
     for given in tags:
-        tag = unicodedata.normalize("NFC", given.strip().removeprefix("#").casefold())
+        tag = tag_of(given)
         if not tag:
             continue
-        if len(tag) > TAG_LENGTH_MAX or not _TAG.fullmatch(tag):
+        if len(tag) > TAG_LENGTH_MAX or not _TAG.fullmatch(_without_marks(tag)):
             allowed = f"letters, digits, _ and -, at most {TAG_LENGTH_MAX} of them"
             raise InvalidMetadataError("tags", f"a tag is {allowed}")
         found[tag] = None
     if len(found) > TAGS_MAX:
         raise InvalidMetadataError("tags", f"at most {TAGS_MAX} tags")
     return tuple(found)
+
+
+def _without_marks(text: str) -> str:
+    """Vowel signs and accents, without which many scripts cannot be written, are no letters."""
+    return "".join(each for each in text if not unicodedata.category(each).startswith("M"))
 
 
 def _printable(text: str | None, *, keep: str) -> str:
