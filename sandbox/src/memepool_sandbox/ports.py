@@ -1,5 +1,6 @@
 """Free ports of this machine's loopback address."""
 
+import atexit
 import functools
 import itertools
 import socket
@@ -38,6 +39,7 @@ def _block() -> tuple[socket.socket, Iterator[int]]:
         except OSError:
             mark.close()
         else:
+            atexit.register(mark.close)
             return mark, itertools.cycle(range(first + 1, first + _BLOCKS.step))
     raise OSError(f"all blocks of ports from {_BLOCKS.start} to {_BLOCKS.stop} are taken")
 

@@ -54,6 +54,8 @@ async def test_bad_input_everywhere_is_a_problem_that_names_it(api: Api) -> None
         (await api.get(f"/rounds/100/votes/{uuid7()}", viewer), 404, "vote_not_found"),
         (await api.get("/rounds", limit=0), 422, "invalid_request"),
         (await api.get("/rounds", limit=101), 422, "invalid_request"),
+        (await api.get("/rounds", cursor=""), 422, "invalid_cursor"),
+        (await api.get("/rounds/100/submissions", cursor=""), 422, "invalid_cursor"),
         (await api.get("/rounds", cursor="AAAA"), 422, "invalid_cursor"),
         (await api.get("/rounds", cursor="é"), 422, "invalid_cursor"),
         (await api.get("/rounds/100/submissions", cursor="WzEsMl0"), 422, "invalid_cursor"),

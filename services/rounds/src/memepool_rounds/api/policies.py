@@ -30,7 +30,7 @@ async def list_policies(
     session: ReadSessionDep, limit: Limit = PAGE_SIZE_DEFAULT, cursor: Cursor = None
 ) -> Page[ScheduledPolicy]:
     """All policies, the latest scheduled first."""
-    below = decode_cursor(cursor, int)[0] if cursor else None
+    below = decode_cursor(cursor, int)[0] if cursor is not None else None
     found = await policies.newest(session, below=below, limit=limit + 1)
     shown, more = cut_page(found, limit, lambda each: (each.seq,))
     return Page(items=[ScheduledPolicy.scheduled(each) for each in shown], next_cursor=more)

@@ -34,7 +34,7 @@ async def list_rounds(
     session: ReadSessionDep, limit: Limit = PAGE_SIZE_DEFAULT, cursor: Cursor = None
 ) -> Page[Round]:
     """All rounds, newest first."""
-    below = decode_cursor(cursor, int)[0] if cursor else None
+    below = decode_cursor(cursor, int)[0] if cursor is not None else None
     found = await rounds.newest(session, below=below, limit=limit + 1)
     shown, more = cut_page(found, limit, lambda each: (each.id,))
     return Page(items=await _views(session, shown), next_cursor=more)

@@ -45,7 +45,7 @@ async def list_submissions(
     cursor: Cursor = None,
 ) -> Page[Submission]:
     """The memes in a round, in the order in which they came."""
-    after = decode_cursor(cursor, datetime, UUID) if cursor else None
+    after = decode_cursor(cursor, datetime, UUID) if cursor is not None else None
     stored = await find_round(session, round_id)
     place = (after[0], after[1]) if after else None
     found = await submissions.page(session, stored.id, after=place, limit=limit + 1)

@@ -131,7 +131,7 @@ async def list_votes(
     cursor: Cursor = None,
 ) -> Page[Vote]:
     """Your votes, in the order of placement; everybody's once the round has closed."""
-    after = decode_cursor(cursor, int)[0] if cursor else 0
+    after = decode_cursor(cursor, int)[0] if cursor is not None else 0
     stored = await find_round(session, round_id)
     voter_id = None
     if not _public(stored):
