@@ -216,6 +216,19 @@ async def test_a_slow_client_is_told_so(serve: Serve) -> None:
         assert b"upload_too_slow" in await reader.readuntil(b"}")
 
 
+async def test_no_user_takes_all_the_streams(serve: Serve) -> None:
+    limits = UploadSettings(concurrent_max=3, queued_per_user_max=2)
+    async with serve(uploads=limits) as content, contextlib.AsyncExitStack() as halted:
+        for _ in range(3):
+            await halted.enter_async_context(halted_upload(content, content.creator))
+
+        async def full() -> bool:
+            return "being received" in (await content.upload()).text
+
+        await until(full, step_s=0.1)
+        assert (await content.upload(caller=content.issuer.principal("creator"))).status_code != 429
+
+
 @contextlib.asynccontextmanager
 async def halted_upload(
     content: ContentService, caller: Principal

@@ -1,6 +1,5 @@
 """The API process."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -13,6 +12,7 @@ from memepool_content.adapters.media_store import MediaStore, StoreUnavailableEr
 from memepool_content.adapters.scratch import sweep
 from memepool_content.api import contents, media, reports, source, transformations, uploads
 from memepool_content.api.hot_media import shortcut_to
+from memepool_content.api.streams import Streams
 from memepool_content.domain import errors
 from memepool_content.settings import Settings
 from memepool_content.use_cases.media import Media
@@ -49,7 +49,7 @@ def create_apps(settings: Settings, probes: Probes) -> tuple[FastAPI, FastAPI]:
         app.state.media_store = store
         app.state.upload_limits = settings.uploads
         app.state.aitubo = settings.aitubo
-        app.state.upload_streams = asyncio.Semaphore(settings.uploads.concurrent_max)
+        app.state.upload_streams = Streams(settings.uploads)
         async with api_resources(app, settings, probes) as database:
             app.state.media = Media(database, store)
             yield

@@ -57,7 +57,9 @@ class UploadSettings(Group):
     timeout_s: float = Field(default=120.0, gt=0)
     temporary_folder: Path | None = Field(default=None, description="the system's, unless given")
     concurrent_max: int = Field(default=64, gt=0, description="streams at once per process")
-    queued_per_user_max: int = Field(default=5, gt=0)
+    queued_per_user_max: int = Field(
+        default=5, gt=0, description="and as many being received, per process"
+    )
     queued_max: int = Field(default=1_000, gt=0)
     daily_max: int = Field(default=200, gt=0)
 

@@ -1,6 +1,5 @@
 """POST /content/upload."""
 
-import asyncio
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import cast
@@ -18,7 +17,8 @@ from memepool_content.adapters.media_store import MediaStore, new_upload_key
 from memepool_content.adapters.wakeups import wake_worker
 from memepool_content.api.multipart import ReceivedUpload, received_upload
 from memepool_content.api.schemas import Content, TransformRequest, content_of, upload_body
-from memepool_content.domain.errors import QueueFullError, UnsupportedFormatError
+from memepool_content.api.streams import Streams
+from memepool_content.domain.errors import UnsupportedFormatError
 from memepool_content.domain.image import sniff, unsupported
 from memepool_content.domain.meme import clean_description, clean_tags, clean_title, title_of_file
 from memepool_content.domain.transformation import Wanted
@@ -44,18 +44,17 @@ async def upload_content(
     database = cast("Database", request.app.state.database)
     limits = cast("UploadSettings", request.app.state.upload_limits)
     aitubo = cast("AituboSettings | None", request.app.state.aitubo)
-    streams = cast("asyncio.Semaphore", request.app.state.upload_streams)
+    streams = cast("Streams", request.app.state.upload_streams)
     if key is None:  # a repeated call gets its old answer, however full the queue is now
         async with database.transaction() as session:
             await uploads.admit(session, caller.user_id, limits, datetime.now(UTC))
-    if streams.locked():
-        raise QueueFullError("Too many uploads are being received; try again soon.")
-    async with streams, received_upload(request, limits) as received:
-        upload = _described(received)
-        store = cast("MediaStore", request.app.state.media_store)
-        async with database.transaction() as session:
-            await uploads.announce(session, upload.key, datetime.now(UTC))
-        await store.put(upload.key, received.path)
+    with streams.one_of(caller.user_id):
+        async with received_upload(request, limits) as received:
+            upload = _described(received)
+            store = cast("MediaStore", request.app.state.media_store)
+            async with database.transaction() as session:
+                await uploads.announce(session, upload.key, datetime.now(UTC))
+            await store.put(upload.key, received.path)
     try:
         async with database.transaction() as session:
 
