@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from sqlalchemy import create_engine, text
 
-from memepool_common.db import Database
+from memepool_common.db import Database, run
 from memepool_common.events.bus import UNROUTED_QUEUE, Delivery, Message, Topology
 from memepool_common.events.errors import is_infrastructure
 
@@ -40,15 +40,15 @@ _PUBLISH = text(
     " values (:queue, :message_id, :routing_key, cast(:headers as jsonb), :body)"
 )
 # Materialized, or a plan that runs the limit several times leases more than it says.
-_RECEIVE = text(
-    "with due as materialized (select id from bus_message where queue = :queue and dead_at is null"
+_RECEIVE = (
+    "with due as materialized (select id from bus_message where queue = %s and dead_at is null"
     "   and available_at <= now() and (leased_until is null or leased_until < now())"
-    "   order by id limit :size_max for update skip locked)"
-    " update bus_message m set leased_until = now() + make_interval(secs => :lease_s)"
+    "   order by id limit %s for update skip locked)"
+    " update bus_message m set leased_until = now() + make_interval(secs => %s)"
     " from due where m.id = due.id"
     " returning m.id, m.message_id, m.routing_key, m.headers, m.body, m.attempts"
 )
-_ACK = text("delete from bus_message where id = any(:ids)")
+_ACK = "delete from bus_message where id = any(%s)"
 _RELEASE = text("update bus_message set leased_until = null where id = any(:ids)")
 _RETRY = text(
     "update bus_message set attempts = attempts + 1, leased_until = null,"
@@ -131,35 +131,46 @@ class _QueueInlet:
         self._queue = queue
         self._arrived = arrived
         self._unsettled: set[int] = set()
+        self._next_look_s = 0.0
 
     async def receive(self, size_max: int, timeout_s: float) -> Sequence[Delivery]:
-        deadline = asyncio.get_running_loop().time() + timeout_s
+        """What is told to have arrived is looked for at once, what is due again from time to time:
+        twenty idle queues that each asked whenever they are asked would keep PostgreSQL busy."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + timeout_s
         while True:
-            self._arrived.clear()
-            async with self._database.transaction() as session:
-                result = await session.execute(
-                    _RECEIVE, {"queue": self._queue, "size_max": size_max, "lease_s": LEASE_S}
-                )
-                due = sorted(result.all(), key=lambda row: row.id)
-            left_s = deadline - asyncio.get_running_loop().time()
-            if due or left_s <= 0:
-                self._unsettled.update(row.id for row in due)
-                return [
-                    Delivery(
-                        Message(row.message_id, row.routing_key, row.headers, bytes(row.body)),
-                        row.attempts,
-                        row.id,
-                    )
-                    for row in due
-                ]
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(left_s, POLL_INTERVAL_S)):
-                    await self._arrived.wait()
+            left_s = min(deadline_s, self._next_look_s) - loop.time()
+            if left_s > 0 and not self._arrived.is_set():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(left_s):
+                        await self._arrived.wait()
+            look = self._arrived.is_set() or loop.time() >= self._next_look_s
+            if look and (due := await self._due(size_max)):
+                return due
+            if loop.time() >= deadline_s:
+                return []
+
+    async def _due(self, size_max: int) -> Sequence[Delivery]:
+        self._arrived.clear()
+        async with self._database.statement() as session:
+            found = await run(session, _RECEIVE, (self._queue, size_max, LEASE_S))
+        if found:
+            self._arrived.set()  # there may be more
+        self._next_look_s = asyncio.get_running_loop().time() + POLL_INTERVAL_S
+        self._unsettled.update(row.id for row in found)
+        return [
+            Delivery(
+                Message(row.message_id, row.routing_key, row.headers, bytes(row.body)),
+                row.attempts,
+                row.id,
+            )
+            for row in sorted(found, key=lambda row: row.id)
+        ]
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         ids = [delivery.tag for delivery in deliveries]
-        async with self._database.transaction() as session:
-            await session.execute(_ACK, {"ids": ids})
+        async with self._database.statement() as session:
+            await run(session, _ACK, (ids,))
         self._unsettled.difference_update(ids)
 
     async def retry(self, delivery: Delivery, delay_s: float) -> None:
