@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +13,8 @@ from memepool_common.events.bus import Message
 from memepool_common.ids import uuid7
 from memepool_common.testing import until
 from memepool_common.tokens import Principal
+from memepool_content.adapters.scratch import scratch_folder
+from memepool_content.api import multipart
 from memepool_content.settings import UploadSettings
 from memepool_content.worker import topology
 from memepool_sandbox.inprocess_bus import InProcessBus
@@ -189,6 +192,30 @@ async def test_the_cap_is_enforced_on_the_way(serve: Serve) -> None:
         assert sent < 50_000_000
         await nothing_left(content)
         assert content.stored() == []
+
+
+async def test_a_full_disk_is_no_error_of_ours_and_leaves_nothing(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.contextmanager
+    def full(parent: Path | None) -> Iterator[Path]:
+        with scratch_folder(parent) as folder:
+            (folder / "upload").symlink_to("/dev/full")
+            yield folder
+
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    async with serve(uploads=UploadSettings(temporary_folder=temporary)) as content:
+        with monkeypatch.context() as while_full:
+            while_full.setattr(multipart, "scratch_folder", full)
+            for data in (encoded(meme()), b"\xff\xd8\xff" + bytes(8_000_000)):
+                answer = await content.upload(data, key="k")
+                problem(answer, 503, "disk_unavailable")
+                assert int(answer.headers["Retry-After"]) > 0
+                assert list(temporary.iterdir()) == []
+        await nothing_left(content)
+        assert content.stored() == []
+        assert (await content.upload(key="k")).status_code == 202
 
 
 async def test_a_client_that_goes_away_leaves_nothing(content: ContentService) -> None:

@@ -9,7 +9,7 @@ from memepool_common.audit import audit_router
 from memepool_common.web.app import Probes, build_app, internal_app
 from memepool_common.web.lifespan import api_resources
 from memepool_content.adapters.media_store import MediaStore, StoreUnavailableError
-from memepool_content.adapters.scratch import sweep
+from memepool_content.adapters.scratch import DiskUnavailableError, sweep
 from memepool_content.api import contents, media, reports, source, transformations, uploads
 from memepool_content.api.hot_media import shortcut_to
 from memepool_content.api.streams import Streams
@@ -36,6 +36,7 @@ STATUSES: dict[type[Exception], int] = {
     errors.AlreadyDecidedError: 409,
     errors.TransformUnavailableError: 503,
     StoreUnavailableError: 503,
+    DiskUnavailableError: 503,
 }
 
 

@@ -1,10 +1,14 @@
 """Scratch folders go with their block, and with the next start when their process was killed."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
-from memepool_content.adapters.scratch import scratch_folder, sweep
+import pytest
+
+from memepool_common.events.errors import is_infrastructure
+from memepool_content.adapters.scratch import DiskUnavailableError, scratch_folder, sweep
 
 KILLED_MIDWAY = """
 import os, signal, sys
@@ -35,3 +39,16 @@ def test_it_goes_with_its_block_whatever_happens(tmp_path: Path) -> None:
             raise LookupError
     except LookupError:
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_disk_that_is_full_or_fails_is_infrastructure(tmp_path: Path, number: int) -> None:
+    with pytest.raises(DiskUnavailableError) as told, scratch_folder(tmp_path):
+        raise OSError(number, "as the system says")
+    assert is_infrastructure(told.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), scratch_folder(tmp_path) as folder:
+        (folder / "missing").read_bytes()

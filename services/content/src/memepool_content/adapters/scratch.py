@@ -4,6 +4,7 @@ Who uses a folder holds a lock on it, which ends with the process however that e
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -11,18 +12,34 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import structlog
+
 PREFIX = "memepool-content-"
+_DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+log = structlog.get_logger(__name__)
+
+
+class DiskUnavailableError(ConnectionError):
+    """The disk for temporary files is full, or fails; nothing was changed. Try again."""
+
+    code = "disk_unavailable"
+    headers = {"Retry-After": "5"}  # noqa: RUF012 - nobody changes it
 
 
 @contextlib.contextmanager
 def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
-    """A new folder in `parent`, the system's folder for temporary files unless given."""
-    folder, lock = _locked(parent)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
+    """A new folder in `parent`, the system's folder for temporary files unless given.
+
+    Raises:
+        DiskUnavailableError: there is no room, now or when the block writes, or it cannot be read.
+    """
+    with _disk_failures():
+        folder, lock = _locked(parent)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
 
 
 def sweep(parent: Path | None = None) -> None:
@@ -42,6 +59,18 @@ def _locked(parent: Path | None) -> tuple[Path, int]:
             if folder.exists():  # else it was swept before it was locked
                 return folder, lock
             os.close(lock)
+
+
+@contextlib.contextmanager
+def _disk_failures() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_ERRNOS:
+            raise
+        log.warning("disk_unavailable", error=str(error))
+        detail = "There is no room for temporary files right now; nothing was changed. Try again."
+        raise DiskUnavailableError(detail) from error
 
 
 @contextlib.contextmanager

@@ -51,6 +51,7 @@ async def received_upload(
         Problem: 400 `malformed_multipart`, 408 `upload_too_slow`, 415 `multipart_required`, 422
             `invalid_request` naming the field.
         FileTooLargeError, EmptyFileError
+        DiskUnavailableError: there is no room for the file.
     """
     boundary = _boundary(request.headers.get("content-type", ""))
     with scratch_folder(limits.temporary_folder) as folder:
@@ -126,6 +127,7 @@ class _Form:
         self._size_bytes = 0
         self._digest = hashlib.sha256()
         self._head = b""
+        self._failure: OSError | None = None
         self._fields: dict[str, list[str]] = {}
 
     def begin_part(self) -> None:
@@ -164,7 +166,7 @@ class _Form:
             self._size_bytes += end - start
             # What is too much is dropped, not answered at once: a client that is still sending
             # would miss the answer. The limit on the whole body is near, and cuts it off.
-            if self._size_bytes <= self._limits.file_bytes_max:
+            if self._size_bytes <= self._limits.file_bytes_max and self._failure is None:
                 self.pending += data[start:end]
         elif self._part.name in FIELDS:
             self._part.value += data[start:end]
@@ -188,16 +190,27 @@ class _Form:
         self._ended = True
 
     def flush(self) -> None:
-        """Write what waits to the disk."""
+        """Write what waits to the disk; if that fails, `result` says so."""
         if not self._head:
             self._head = bytes(self.pending[:SIGNATURE_BYTES])
         self._digest.update(self.pending)
-        with self._path.open("ab") as file:
-            file.write(self.pending)
+        try:
+            with self._path.open("ab") as file:
+                file.write(self.pending)
+        except OSError as error:
+            self._failure = error
+            self._path.unlink(missing_ok=True)
         self.pending.clear()
 
     def result(self) -> ReceivedUpload:
-        """The whole upload, once it is whole."""
+        """The whole upload, once it is whole.
+
+        Raises:
+            Problem, FileTooLargeError, EmptyFileError
+            OSError: it could not be written.
+        """
+        if self._failure is not None:
+            raise self._failure
         if not self._ended:
             raise _malformed("it ends without its last boundary")
         if not self._has_file:
