@@ -1,6 +1,7 @@
 """The image processes by themselves: hostile files, limits, and deaths."""
 
 import asyncio
+import errno
 import os
 import signal
 from pathlib import Path
@@ -149,6 +150,41 @@ async def test_the_size_of_what_is_written_is_limited(tmp_path: Path) -> None:
         await processor.process(source, target)
     assert refused.value.code == "too_costly"
     await processor.aclose()
+
+
+async def test_what_the_limit_cuts_short_is_not_taken_for_whole(tmp_path: Path) -> None:
+    processor = ImageProcessor(
+        ProcessorSettings(processes=1, file_bytes_max=5_000), Caps(), QUALITY_MIN
+    )
+    source, target = written(tmp_path, encoded(meme()))  # of 7 kB, written all at once
+    with pytest.raises(ImageRejectedError) as refused:
+        await processor.process(source, target)
+    assert refused.value.code == "too_costly"
+    await processor.aclose()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+async def test_a_full_disk_is_no_fault_of_the_file(
+    processor: ImageProcessor, tmp_path: Path, kind: str
+) -> None:
+    source, target = written(tmp_path, encoded(meme(), kind))
+    full = target / f"full.{kind.lower()}"
+    full.symlink_to("/dev/full")
+    with pytest.raises(OSError) as told:  # noqa: PT011 - its number matters
+        await processor.process(source, target)
+    assert told.value.errno == errno.ENOSPC
+    full.unlink()
+    done = await processor.process(source, target)
+    assert done.frames == 1
+
+    further = tmp_path / "further"
+    further.mkdir()
+    for name in ("full.avif", "full.webp"):
+        (further / name).symlink_to("/dev/full")
+    files = [Path(path) for path in done.written.files]
+    with pytest.raises(OSError) as told:  # noqa: PT011 - its number matters
+        await processor.alternatives(done.written.variants, files, further)
+    assert told.value.errno == errno.ENOSPC
 
 
 def full_of(done: Processed) -> Image.Image:

@@ -259,6 +259,34 @@ async def test_an_outage_of_the_store_is_no_fault_of_the_upload(serve: Serve) ->
         ]
 
 
+class Full:
+    """Image processes whose disk is full so often."""
+
+    def __init__(self, inner: ImageProcessor, times: int) -> None:
+        self._inner = inner
+        self._times = times
+
+    async def process(self, source: Path, folder: Path) -> Processed:
+        if self._times > 0:
+            self._times -= 1
+            (folder / "full.jpeg").symlink_to("/dev/full")
+        return await self._inner.process(source, folder)
+
+
+async def test_a_full_disk_is_no_fault_of_the_upload(serve: Serve) -> None:
+    jobs = PROMPT.model_copy(update={"attempts_max": 2, "retry_delay_s": 0})
+    async with serve(jobs=jobs) as content:
+        answer = (await content.upload()).json()
+        full = processing(content, Full(content.processor, 5))
+        for _ in range(6):
+            found = (await content.get(f"/content/{answer['id']}", content.creator)).json()
+            assert found["status"] == "processing"
+            job = await full.lease()
+            assert job is not None
+            await full.work(job)
+        assert (await content.settled(answer["id"]))["status"] == "ready"
+
+
 def processing(
     content: ContentService, processor: Any, store: MediaStore | None = None
 ) -> Processing:

@@ -1,5 +1,6 @@
 """Addresses from outside: only listed origins, and no name that leads to a private address."""
 
+import errno
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,3 +107,15 @@ async def test_no_redirect_is_followed_and_only_what_may_pass_is_tried_again(
         with pytest.raises(outcome):
             await fetcher(origin).fetch(f"{origin}/a.jpg", tmp_path / "result")
     assert asked == ["/a.jpg"]
+
+
+async def test_a_full_disk_is_no_fault_of_the_picture(tmp_path: Path) -> None:
+    async def answer(_request: Request) -> Response:
+        return Response(b"picture")
+
+    (tmp_path / "result").symlink_to("/dev/full")
+    async with serving(Starlette(routes=[Route("/a.jpg", answer)]), "127.0.0.1", 0) as port:
+        origin = f"http://127.0.0.1:{port}"
+        with pytest.raises(OSError) as told:  # noqa: PT011 - its number matters
+            await fetcher(origin).fetch(f"{origin}/a.jpg", tmp_path / "result")
+    assert told.value.errno == errno.ENOSPC

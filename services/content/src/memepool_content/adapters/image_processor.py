@@ -60,6 +60,7 @@ class ImageProcessor:
         Raises:
             ImageRejectedError: the file is refused, or went over a limit (`too_costly`).
             ProcessorCrashedError: the process died of another cause.
+            OSError: the disk is full or fails.
         """
         answer = await self._answer(
             {
@@ -79,6 +80,7 @@ class ImageProcessor:
         Raises:
             ImageRejectedError: it takes too much (`too_costly`).
             ProcessorCrashedError: the process died of another cause.
+            OSError: the disk is full or fails.
         """
         answer = await self._answer(
             {
@@ -169,6 +171,8 @@ def _distrusting(answer: dict[str, Any]) -> Iterator[None]:
             raise ImageRejectedError(
                 str(answer["rejected"]["code"]), str(answer["rejected"]["detail"])
             )
+        if "errno" in answer:
+            raise OSError(answer["errno"], os.strerror(answer["errno"]))
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ProcessorCrashedError("an answer that is not ours") from error

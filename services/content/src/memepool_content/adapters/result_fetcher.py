@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 
 from memepool_content.adapters.aitubo import NoAnswerError
+from memepool_content.domain.errors import DISK_ERRNOS
 from memepool_content.settings import AituboSettings
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -40,6 +41,7 @@ class ResultFetcher:
         Raises:
             ResultRefusedError: not from there, not so much, not at all.
             NoAnswerError: it may work another time.
+            OSError: the disk is full or fails.
         """
         try:
             url = httpx.URL(address)
@@ -52,6 +54,8 @@ class ResultFetcher:
             async with asyncio.timeout(self._timeout_s):
                 await self._copy(url, await self._resolved(url), target)
         except (httpx.HTTPError, TimeoutError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in DISK_ERRNOS:
+                raise
             raise NoAnswerError("The picture cannot be fetched.") from error
 
     async def _copy(self, url: httpx.URL, ip: str, target: Path) -> None:

@@ -4,7 +4,6 @@ Who uses a folder holds a lock on it, which ends with the process however that e
 """
 
 import contextlib
-import errno
 import fcntl
 import os
 import shutil
@@ -14,8 +13,9 @@ from pathlib import Path
 
 import structlog
 
+from memepool_content.domain.errors import DISK_ERRNOS
+
 PREFIX = "memepool-content-"
-_DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 log = structlog.get_logger(__name__)
 
 
@@ -66,7 +66,7 @@ def _disk_failures() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _DISK_ERRNOS:
+        if error.errno not in DISK_ERRNOS:
             raise
         log.warning("disk_unavailable", error=str(error))
         detail = "There is no room for temporary files right now; nothing was changed. Try again."

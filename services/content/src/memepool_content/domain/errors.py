@@ -25,6 +25,7 @@ ImageRejectedError                codes of `domain.image` and `domain.quality`: 
                                   upload, told in `Content.rejection`, never an HTTP status
 """
 
+import errno
 from collections.abc import Mapping
 
 
@@ -174,6 +175,10 @@ class ReportQuotaError(QuotaError):
 
     code = "report_quota_exceeded"
     retry_after_s = 3600
+
+
+DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+"""With these an OSError says that a disk is full or fails, whatever file was on it."""
 
 
 class ImageRejectedError(Exception):

@@ -22,7 +22,7 @@ class Output:
     def write(self, name: str, kind: str, size: tuple[int, int], write: Write) -> Variant:
         """Write a rendition in a format, by Pillow's name of it."""
         path = self._folder / f"{name}.{kind.lower()}"
-        with path.open("wb") as file:
+        with _Whole(io.FileIO(path, "w")) as file:
             write(file)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -40,3 +40,12 @@ class Output:
         """It is of no use."""
         at = self.variants.index(made)
         del self.variants[at], self.files[at]
+
+
+class _Whole(io.BufferedWriter):
+    """Hides its descriptor: Pillow would write a JPEG into that, and not notice when a disk that
+    becomes full takes only its beginning."""
+
+    def fileno(self) -> int:
+        """There is none to be had."""
+        raise io.UnsupportedOperation

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import AvifImagePlugin, Image, ImageCms
 
-from memepool_content.domain.errors import ImageRejectedError
+from memepool_content.domain.errors import DISK_ERRNOS, ImageRejectedError
 from memepool_content.domain.image import (
     SIGNATURE_BYTES,
     Caps,
@@ -65,6 +65,7 @@ def process(source: Path, folder: Path, caps: Caps, quality_min: float) -> Proce
     Raises:
         ImageRejectedError: it is not an image that we take, and why.
         MemoryError: it needs more than this process may use.
+        OSError: the disk is full or fails, which is no fault of the file.
     """
     if source.stat().st_size == 0:
         raise malformed("it is empty")
@@ -94,6 +95,8 @@ def process(source: Path, folder: Path, caps: Caps, quality_min: float) -> Proce
     except Exception as error:
         if str(error) in _OUT_OF_MEMORY:
             raise MemoryError from error
+        if isinstance(error, OSError) and error.errno in DISK_ERRNOS:
+            raise
         raise malformed(f"it cannot be decoded ({type(error).__name__})") from error
 
 

@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from memepool_content.domain.errors import ImageRejectedError
+from memepool_content.domain.errors import DISK_ERRNOS, ImageRejectedError
 from memepool_content.domain.image import Caps
 from memepool_content.domain.meme import Variant
 from memepool_content.imaging.alternatives import write_alternatives
@@ -94,6 +94,10 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         return {"rejected": {"code": error.code, "detail": error.detail}}
     except MemoryError:
         return {"exhausted": True}
+    except OSError as error:
+        if error.errno not in DISK_ERRNOS:
+            raise
+        return {"errno": error.errno}
     return {"processed": asdict(done)}
 
 

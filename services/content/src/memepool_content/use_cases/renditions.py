@@ -54,7 +54,7 @@ class Renderer:
         """Process a file from the store and store its renditions.
 
         Raises:
-            ImageRejectedError, ProcessorCrashedError
+            ImageRejectedError, ProcessorCrashedError, DiskUnavailableError
         """
         with scratch_folder() as folder:
             source, target = folder / "upload", folder / "renditions"
@@ -67,7 +67,7 @@ class Renderer:
         """Write a version's renditions in further formats, and store them.
 
         Raises:
-            ImageRejectedError, ProcessorCrashedError
+            ImageRejectedError, ProcessorCrashedError, DiskUnavailableError
         """
         with scratch_folder() as folder:
             target = folder / "renditions"
