@@ -114,3 +114,30 @@ async def test_an_outage_of_the_store_loses_no_picture(studio_with: Open) -> Non
             await until(ended, TIMEOUT_S)
         assert away.times == 0
         assert (await studio.ended(address))["error"] is None
+
+
+async def test_who_has_waited_too_long_is_told_at_once_while_the_circuit_is_open(
+    studio_with: Open,
+) -> None:
+    away: dict[str, Any] = {"base_url": "http://127.0.0.1:1", "failures_max": 1, "open_s": 3600}
+    async with studio_with(**away, concurrent_max=1) as studio:
+        content = studio.content
+        async with content.working():
+            found = [(await content.processed(encoded(meme(seed))))["id"] for seed in range(1, 6)]
+        running = await studio.start(found[0])
+        await content.as_owner(  # asking for this one opens the circuit
+            "update transformation set state = 'running', remote_id = 'x', submitted_at = now()"
+        )
+        overdue = [await studio.start(content_id) for content_id in found[1:-1]]
+        await content.as_owner("update transformation set created_at = now() - interval '2 hours'")
+        young = await studio.start(found[-1])
+        async with content.working():
+            for address in overdue:
+                job = await studio.ended(address)
+                assert (job["state"], job["error"]) == ("failed", "unavailable")
+                assert job["errorDetail"] == "The image AI was away for too long."
+            for content_id in found[1:-1]:
+                assert (await studio.read(content_id))["status"] == "ready"
+        for address, state in ((running, "running"), (young, "queued")):
+            job = (await content.get(address, content.creator)).json()
+            assert (job["state"], job["error"]) == (state, None)

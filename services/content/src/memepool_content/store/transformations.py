@@ -21,10 +21,10 @@ _CLOSED = (State.DONE, State.FAILED)
 _SERIALIZE = text("select pg_advisory_xact_lock(hashtext('content.transformation.lease'))")
 _LEASE = text(
     "with due as materialized (select id from transformation"
-    "   where state = any(:states) and available_at <= now()"
-    "   and (leased_until is null or leased_until < now())"
-    "   and (state <> 'queued' or :remote_max > (select count(*) from transformation"
-    "     where state in ('submitting', 'running')))"
+    "   where available_at <= now() and (leased_until is null or leased_until < now())"
+    "   and (state = any(:states) and (state <> 'queued' or :remote_max >"
+    "       (select count(*) from transformation where state in ('submitting', 'running')))"
+    "     or state = 'queued' and created_at < cast(:overdue as timestamptz))"
     "   order by state = 'queued', available_at limit 1 for update skip locked)"
     " update transformation job set lease_id = :lease_id, attempts = attempts + 1,"
     " leased_until = now() + make_interval(secs => :lease_s) from due"
@@ -81,12 +81,24 @@ async def open_of(session: Session, content_id: UUID) -> Transformation | None:
 
 
 async def lease(
-    session: Session, lease_id: UUID, lease_s: float, states: Collection[State], remote_max: int
+    session: Session,
+    lease_id: UUID,
+    lease_s: float,
+    states: Collection[State],
+    remote_max: int,
+    overdue: datetime | None = None,
 ) -> Leased | None:
-    """Take a due job in one of `states`; a queued one only below `remote_max` under way."""
+    """Take a due job in one of `states`; a queued one only below `remote_max` under way, or if it
+    was asked for before `overdue`."""
     await session.execute(_SERIALIZE)
-    values = {"lease_id": lease_id, "lease_s": lease_s, "states": [*states]}
-    row = (await session.execute(_LEASE, {**values, "remote_max": remote_max})).one_or_none()
+    values = {
+        "lease_id": lease_id,
+        "lease_s": lease_s,
+        "states": [*states],
+        "remote_max": remote_max,
+        "overdue": overdue,
+    }
+    row = (await session.execute(_LEASE, values)).one_or_none()
     return None if row is None else Leased(_job(row), lease_id)
 
 

@@ -53,9 +53,7 @@ from memepool_content.use_cases.memes import publish, show
 from memepool_content.use_cases.renditions import UNCLAIMED_KEPT, Rendered, Renderer
 
 SUBMITTED_PERCENT, RUNNING_PERCENT, COPIED_PERCENT, DONE_PERCENT = 10, 50, 90, 100
-POLL_GROWTH = 1.5
-JITTER = 0.2
-CRASHES_MAX = 2
+POLL_GROWTH, JITTER, CRASHES_MAX = 1.5, 0.2, 2
 MODELS_KEPT = timedelta(hours=1)
 SAVING_TRIES, SAVING_PAUSE_S = 5, 1.0
 _NEEDS_NO_CALL = (State.SUBMITTING, State.COPIED)
@@ -95,18 +93,20 @@ class Transforming:
         return self.renderer.clock
 
     async def lease(self) -> Leased | None:
-        """The next job. One that was queued is `submitting` before anything is submitted."""
-        states = _ALL if self.breaker.allows() else _NEEDS_NO_CALL
+        """The next job. One that was queued is `submitting` before anything is submitted. While the
+        circuit is open, only what needs no call, and what has been queued for too long."""
+        now, calls = self.clock.now(), self.breaker.allows()
+        states = _ALL if calls else _NEEDS_NO_CALL
+        overdue = None if calls else now - timedelta(seconds=self.settings.queue_deadline_s)
         async with self.database.transaction() as session:
             found = await store.lease(
-                session, uuid7(), self.jobs.lease_s, states, self.settings.concurrent_max
+                session, uuid7(), self.jobs.lease_s, states, self.settings.concurrent_max, overdue
             )
-            if found is None or found.job.state in _NEEDS_NO_CALL:
+            if found is None or not calls or found.job.state in _NEEDS_NO_CALL:
                 return found
             self.breaker.calling()
             if found.job.state is not State.QUEUED:
                 return found
-            now = self.clock.now()
             job = await store.change(
                 session, found.job.id, now, state=State.SUBMITTING, submitted_at=now
             )
@@ -131,6 +131,8 @@ class Transforming:
 
     async def _step(self, step: Leased) -> None:
         match step.job.state:
+            case State.QUEUED:
+                await self._fail(step, Failure.UNAVAILABLE, "The image AI was away for too long.")
             case State.SUBMITTING if step.fresh:
                 await self._submit(step)
             case State.SUBMITTING:
