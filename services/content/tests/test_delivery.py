@@ -37,6 +37,10 @@ async def test_the_bytes_and_their_headers(working: ContentService) -> None:
     same = ("ETag", "Content-Length", "Content-Type", "Accept-Ranges", "Cache-Control")
     assert [head.headers[name] for name in same] == [plain.headers[name] for name in same]
 
+    refused = await working.call("POST", path)
+    problem(refused, 405, "method_not_allowed")
+    assert refused.headers["Allow"] == "GET, HEAD"
+
     etag = plain.headers["ETag"]
     for condition in (etag, f'"other", W/{etag}', "*"):
         unchanged = await working.get(path, headers={"If-None-Match": condition})

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from memepool_common.web.problem import Problem
@@ -20,6 +21,8 @@ from memepool_content.domain.meme import Variant
 from memepool_content.use_cases.media import Media
 
 MEDIA_PATH = "/content/{contentId}/media/{variant}"
+METHODS = ("GET", "HEAD")
+"""Each is a route of its own, since the API's document names but the first."""
 VERSION_MAX = 2**31 - 1
 _IMMUTABLE = b"public, max-age=31536000, immutable"
 _CURRENT = b"public, max-age=60"
@@ -44,7 +47,9 @@ class _MediaRoute(APIRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        plain = _plain(scope) if scope["method"] in (self.methods or ()) else None
+        if scope["method"] not in METHODS:
+            raise HTTPException(405, headers={"Allow": ", ".join(METHODS)})
+        plain = _plain(scope)
         if plain is None:
             await super().handle(scope, receive, send)
             return
