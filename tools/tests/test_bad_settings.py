@@ -22,6 +22,7 @@ BAD = [
     ("AUTH_DATABASE__STATEMENT_TIMEOUT_S", "inf"),
     ("AUTH_DATABASE__STATEMENT_TIMEOUT_S", "0.0001"),  # 0 ms would be no limit at all
     ("AUTH_HTTP__DRAIN_TIMEOUT_S", "inf"),
+    ("AUTH_SIGN_IN__FIRST_ADMIN", "1BoatSLRHtKNngkdXEeobR76b53LETtpyU"),  # one letter is wrong
     ("GATEWAY_UPSTREAMS__AUTH", "http://auth:port"),
     ("GATEWAY_UPSTREAMS__AUTH", "http://auth:8000/auth"),
     ("GATEWAY_REDIS__URL", "redis:6379"),

@@ -5,9 +5,11 @@ import binascii
 import hashlib
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings
 
+from memepool_chain.address import decode_p2pkh
+from memepool_chain.network import network_named
 from memepool_common.settings import (
     AuthnSettings,
     BusSettings,
@@ -54,6 +56,13 @@ class SignInSettings(Group):
     address_failures_free: int = Field(
         default=50, ge=1, description="failed attempts from one address, before waits"
     )
+
+    @field_validator("first_admin")
+    @classmethod
+    def _of_our_network(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and "network" in info.data:
+            decode_p2pkh(value, network_named(info.data["network"]))
+        return value
 
     @property
     def own_origins(self) -> tuple[str, ...]:
