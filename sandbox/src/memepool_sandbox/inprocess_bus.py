@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, text
 from memepool_common.db import Database, run
 from memepool_common.events.bus import UNROUTED_QUEUE, Delivery, Message, Topology
 from memepool_common.events.errors import is_infrastructure
+from memepool_common.pausing import pause
 
 LEASE_S = 300
 POLL_INTERVAL_S = 0.5
@@ -49,14 +50,13 @@ _RECEIVE = (
     " returning m.id, m.message_id, m.routing_key, m.headers, m.body, m.attempts"
 )
 _ACK = "delete from bus_message where id = any(%s)"
-_RELEASE = text("update bus_message set leased_until = null where id = any(:ids)")
-_RETRY = text(
+_RELEASE = "update bus_message set leased_until = null where id = any(%s)"
+_FORGET_LEASES = "update bus_message set leased_until = null where leased_until is not null"
+_RETRY = (
     "update bus_message set attempts = attempts + 1, leased_until = null,"
-    " available_at = now() + make_interval(secs => :delay_s) where id = :id"
+    " available_at = now() + make_interval(secs => %s) where id = %s"
 )
-_DEAD = text(
-    "update bus_message set dead_at = now(), leased_until = null, reason = :reason where id = :id"
-)
+_DEAD = "update bus_message set dead_at = now(), leased_until = null, reason = %s where id = %s"
 
 
 def create_bus_tables(owner_url: str, app_role: str) -> None:
@@ -85,10 +85,8 @@ class InProcessBus:
             self._arrived[queue] = asyncio.Event()
             for key in keys:
                 self._queues.setdefault(key, []).append(queue)
-        async with self._database.transaction() as session:
-            await session.execute(
-                text("update bus_message set leased_until = null where leased_until is not null")
-            )
+        async with self._database.statement() as session:
+            await run(session, _FORGET_LEASES)
 
     async def publish(self, messages: Sequence[Message]) -> Sequence[Exception | None]:
         """Put each message into every queue bound to its key, all in one transaction."""
@@ -140,10 +138,7 @@ class _QueueInlet:
         deadline_s = loop.time() + timeout_s
         while True:
             left_s = min(deadline_s, self._next_look_s) - loop.time()
-            if left_s > 0 and not self._arrived.is_set():
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(left_s):
-                        await self._arrived.wait()
+            await pause(self._arrived, left_s)
             look = self._arrived.is_set() or loop.time() >= self._next_look_s
             if look and (due := await self._due(size_max)):
                 return due
@@ -174,18 +169,18 @@ class _QueueInlet:
         self._unsettled.difference_update(ids)
 
     async def retry(self, delivery: Delivery, delay_s: float) -> None:
-        async with self._database.transaction() as session:
-            await session.execute(_RETRY, {"id": delivery.tag, "delay_s": delay_s})
+        async with self._database.statement() as session:
+            await run(session, _RETRY, (delay_s, delivery.tag))
         self._unsettled.discard(delivery.tag)
 
     async def dead_letter(self, delivery: Delivery, reason: str) -> None:
-        async with self._database.transaction() as session:
-            await session.execute(_DEAD, {"id": delivery.tag, "reason": reason})
+        async with self._database.statement() as session:
+            await run(session, _DEAD, (reason, delivery.tag))
         self._unsettled.discard(delivery.tag)
 
     async def release(self) -> None:
         """Give back what was received and not settled."""
         if self._unsettled:
             with contextlib.suppress(Exception):
-                async with self._database.transaction() as session:
-                    await session.execute(_RELEASE, {"ids": sorted(self._unsettled)})
+                async with self._database.statement() as session:
+                    await run(session, _RELEASE, (sorted(self._unsettled),))

@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from memepool_common.pausing import pause
 from memepool_common.web.problem import Problem, problem_response
 
 KEEP_ALIVE_S = 75
@@ -242,9 +243,7 @@ class _Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         while not await self.on_tick(0):  # it renews the header Date
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S):
-                    await self._told.wait()
+            await pause(self._told, TICK_S)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:

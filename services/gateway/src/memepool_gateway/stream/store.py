@@ -4,7 +4,6 @@ Adapters: `MemoryStream`, for writer and API in one process, and `RedisStream` b
 """
 
 import asyncio
-import contextlib
 import re
 import time
 from collections import OrderedDict, deque
@@ -14,6 +13,7 @@ from itertools import islice
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
+from memepool_common.pausing import pause
 from memepool_gateway.settings import StreamSettings
 
 ENTRY_OVERHEAD_BYTES = 400
@@ -159,9 +159,7 @@ class MemoryStream:
     async def read(self, after: Position, *, size_max: int, wait_s: float = 0.0) -> Sequence[Entry]:
         """The next entries."""
         if after == self._last and wait_s > 0:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
-                    await self._arrived.wait()
+            await pause(self._arrived, wait_s)
         forgotten = self._last.sequence - len(self._entries)
         require_kept(after, self._last._replace(sequence=forgotten + 1), self._last)
         start = after.sequence - forgotten
