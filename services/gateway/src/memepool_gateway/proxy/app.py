@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import closing
 
 import aiohttp
 import structlog
@@ -131,10 +132,8 @@ class Proxy:
         response = await upstream.request(
             method, target, headers, body, answer_timeout_s=route.answer_timeout_s
         )
-        try:
+        with closing(response):  # keeps the connection when all of the answer has been read
             await answer.relay(response, body, bytes_max=self._limits.answer_bytes_max)
-        finally:
-            response.close()  # keeps the connection when all of the answer has been read
 
     async def _share(
         self,
@@ -151,14 +150,12 @@ class Proxy:
             response = await upstream.request(
                 "GET", target, headers, body, answer_timeout_s=route.answer_timeout_s
             )
-            try:
+            with closing(response):
                 passed = response_headers(response.raw_headers, response.status)
                 if is_for_everybody(response.status, passed):
                     return Stored(tuple(passed), await upstream.read(response))
                 await answer.relay(response, body, bytes_max=self._limits.answer_bytes_max)
                 return None
-            finally:
-                response.close()
 
         stored = await self.cache.answer(target, fetch)
         if stored is not None:
