@@ -138,7 +138,7 @@ async def test_a_transparent_colour_stays_transparent(
     for picture, colour in ((image, (255, 0, 0)), (image.convert("L"), 76)):
         data = encoded(picture, "PNG", transparency=colour, icc_profile=profile)
         full = full_of(await processor.process(*written(tmp_path, data)))
-        alphas = [full.getpixel(at)[3] for at in ((30, 30), (90, 90))]  # type: ignore[index]
+        alphas = [full.getpixel(at)[3] for at in ((30, 30), (90, 90))]  # type: ignore[index]  # RGBA
         assert alphas == [0, 255]
 
 

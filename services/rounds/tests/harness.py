@@ -16,7 +16,7 @@ from memepool_chain.headerstore import Checkpoint
 from memepool_chain.network import REGTEST
 from memepool_chain.testing import genesis, grow
 from memepool_chain.whatsonchain import ChainInfo, NotFound, SourceHeader, Unavailable
-from memepool_common.db import Database
+from memepool_common.db import Database, Session
 from memepool_common.events import Event
 from memepool_common.ids import uuid7
 from memepool_rounds.consumers import SUBSCRIPTIONS
@@ -194,14 +194,18 @@ class World:
         content_id, creator_id = content_id or uuid7(), creator_id or uuid7()
         await self.publish(content_id, creator_id)
         async with self.database.transaction() as session:
-            return await enter_meme(
-                session,
-                round_id=None,
-                content_id=content_id,
-                creator_id=creator_id,
-                limits=self.limits,
-                now=self.clock.now(),
-            )
+            return await self.submit(session, content_id, creator_id)
+
+    async def submit(self, session: Session, content_id: UUID, creator_id: UUID) -> Entry:
+        """A creator enters a meme into the open round."""
+        return await enter_meme(
+            session,
+            round_id=None,
+            content_id=content_id,
+            creator_id=creator_id,
+            limits=self.limits,
+            now=self.clock.now(),
+        )
 
     async def place(
         self,

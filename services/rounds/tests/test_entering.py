@@ -19,7 +19,7 @@ from memepool_rounds.domain.errors import (
     Suspended,
 )
 from memepool_rounds.store import rounds, submissions
-from memepool_rounds.use_cases.entering import Limits, enter_meme, withdraw_meme
+from memepool_rounds.use_cases.entering import Limits, withdraw_meme
 from services.rounds.tests.harness import World, blocked, placed, result_of
 
 
@@ -115,14 +115,7 @@ async def test_only_the_creator_of_a_known_meme_enters_it(world: World) -> None:
     for content_id, caller, refusal in ((meme, uuid7(), NotYours), (uuid7(), creator, NotKnownYet)):
         async with world.database.transaction() as session:
             with pytest.raises(refusal):
-                await enter_meme(
-                    session,
-                    round_id=None,
-                    content_id=content_id,
-                    creator_id=caller,
-                    limits=world.limits,
-                    now=world.clock.now(),
-                )
+                await world.submit(session, content_id, caller)
 
 
 async def test_a_full_round_queues_for_the_next_which_asks_again(world: World) -> None:
@@ -197,14 +190,7 @@ async def test_who_joins_the_queue_while_a_block_waits_enters_the_next_round(wor
         await rounds.open_one(session, " for update")
         turn = asyncio.create_task(world.follower.poll())
         await blocked(world)
-        joined = await enter_meme(
-            session,
-            round_id=None,
-            content_id=content_id,
-            creator_id=creator_id,
-            limits=world.limits,
-            now=world.clock.now(),
-        )
+        joined = await world.submit(session, content_id, creator_id)
         assert joined.round_id is None
     await turn
     entered = await world.rows("select content_id from submission where round_id = 101")
